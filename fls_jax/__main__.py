@@ -1,0 +1,24 @@
+"""`fls` and `python -m fls_jax`: the process settings, then the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from fls_jax.errors import UserError
+
+
+def main() -> None:
+    """Run the command line; a UserError is one sentence on stderr and exit code 2."""
+    from fls_jax.cli import run
+
+    try:
+        run(sys.argv[1:])
+    except UserError as error:
+        print(f"fls: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`fls <command>`: parse, call one function, print. No logic, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fls_jax.allocator import restart_with_settings
+from fls_jax.config import PRESETS, TrainConfig
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent, or go on with a run that stopped.
+
+    The same command again resumes. SIGINT or SIGTERM ends after the current update with a checkpoint.
+    """
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    preset: Literal["paper", "smoke"] = "paper"
+    """Defaults of everything not given: the paper's hyper-parameters, or the same for a minute's run."""
+    run_dir: Path | None = None
+    """Folder of the run [default: runs/<Game>/<network>/seed<k>]."""
+    fresh: bool = False
+    """Set an existing run folder aside (renamed to <name>.old-<n>) and start anew."""
+    wandb: Literal["auto", "offline", "off"] = "auto"
+    """Weights & Biases: auto is online where a key is found and offline elsewhere."""
+    wandb_project: str = "fls-jax"
+    """Project of the W&B run."""
+    allocator: Literal["tuned", "default"] = "tuned"
+    """tuned: on glibc, restart once with MALLOC_* and GLIBC_TUNABLES set so that memory is kept between
+    steps (more than a third faster on a CPU); default: leave the process as it is."""
+
+
+@dataclass(frozen=True)
+class Games:
+    """List every game there is."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """List the networks, with their parameter counts (4 actions) and attention maps."""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Parse `arguments` (without the program's name) and run the command they name."""
+    match parse(arguments):
+        case Train() as command:
+            if command.allocator == "tuned":
+                restart_with_settings()
+            from fls_jax.training import Tracking, train
+
+            tracking = Tracking(command.wandb, command.wandb_project)
+            train(command.config, command.run_dir, command.fresh, tracking)
+        case Games():
+            from fls_jax.envs import games
+
+            print("\n".join(games()))
+        case Networks():
+            from fls_jax.networks.summary import print_networks
+
+            print_networks()
+
+
+def parse(arguments: Sequence[str]) -> Train | Games | Networks:
+    """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--preset", choices=list(PRESETS), default="paper")
+    try:
+        preset = finder.parse_known_args(list(arguments))[0].preset
+    except argparse.ArgumentError:  # tyro says it better
+        preset = "paper"
+    default = Train(PRESETS[preset], preset=preset)
+    command = (
+        Annotated[Train, tyro.conf.subcommand("train", default=default)]
+        | Annotated[Games, tyro.conf.subcommand("games")]
+        | Annotated[Networks, tyro.conf.subcommand("networks")]
+    )
+    return tyro.cli(
+        command,
+        prog="fls",
+        description="Free-Lunch Saliency: train attention agents on Atari and look through their eyes.",
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )

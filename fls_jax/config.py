@@ -1,0 +1,192 @@
+"""What a training run is made of: one frozen dataclass, typed, validated, readable as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from fls_jax.errors import UserError
+
+# Fields that say how a run is executed, not what is computed: they may change when a run resumes.
+_OPERATIONAL = {"operational": True}
+
+
+def _operational(default: Any) -> Any:
+    return field(default=default, metadata=_OPERATIONAL)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. Defaults are the paper's (OpenAI Baselines PPO2 with its Atari settings)."""
+
+    game: str = "Pong"
+    """Atari game, in any case, with or without a Gym-style suffix (`fls games` lists them)."""
+    network: str = "cnn_sparse_fls"
+    """Network by its published name (`fls networks` lists them)."""
+    seed: int = 1
+    """Seed of parameters, actions, minibatch shuffles and games; the paper's are 1, 9, 17, 25, 33."""
+    total_steps: int = 50_000_000
+    """Length of the run, in agent steps (4 frames each) over all environments."""
+
+    num_envs: int = 8
+    """Environments played side by side."""
+    rollout_length: int = 128
+    """Agent steps that each environment takes per update."""
+    epochs: int = 4
+    """Passes over the rollout per update."""
+    minibatches: int = 4
+    """Minibatches per epoch; num_envs * rollout_length samples are divided among them."""
+    learning_rate: float = 2.5e-4
+    """Adam's step size at the first update; it falls linearly to 0 over total_steps."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon, in TensorFlow's form (added to the root of the uncorrected second moment)."""
+    gamma: float = 0.99
+    """Discount per agent step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip_range: float = 0.1
+    """Clip range of the probability ratio and of the value change."""
+    value_coefficient: float = 0.5
+    """Weight of the value loss."""
+    entropy_coefficient: float = 0.01
+    """Weight of the entropy bonus (entropy in nats)."""
+    max_grad_norm: float = 0.5
+    """The gradient's global norm is clipped to this."""
+
+    sticky_actions: float = 0.0
+    """Probability that the emulator repeats the previous action at a frame (the paper: 0)."""
+    max_episode_steps: int = 27_000
+    """A game is cut after this many agent steps (27,000 are 108,000 frames)."""
+
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the extractor's arithmetic; parameters stay float32."""
+    microbatch: int = 0
+    """Accumulate each minibatch's gradient over microbatches of this many samples; 0: all at once."""
+    overlap: bool = False
+    """Collect the next rollout while the device updates: rollouts are then one update old."""
+
+    checkpoint_every: int = _operational(200)
+    """Updates between checkpoints (one is also saved at the end and on a signal)."""
+    keep_checkpoints: int = _operational(3)
+    """Latest checkpoints that are kept."""
+    keep_every: int = _operational(0)
+    """Also keep, forever, the first checkpoint of every this many agent steps; 0: none."""
+    env_threads: int = _operational(0)
+    """EnvPool's threads; 0: one per core, at most one per environment."""
+    devices: int = _operational(0)
+    """Devices to train on, data parallel; 0: all on an accelerator, one on a CPU."""
+
+    @property
+    def steps_per_update(self) -> int:
+        """Agent steps in one update."""
+        return self.num_envs * self.rollout_length
+
+    @property
+    def num_updates(self) -> int:
+        """Updates in the run: total_steps // steps_per_update, as in Baselines."""
+        return self.total_steps // self.steps_per_update
+
+    @property
+    def minibatch_size(self) -> int:
+        """Samples in a minibatch."""
+        return self.steps_per_update // self.minibatches
+
+    def validated(self) -> TrainConfig:
+        """This configuration, or a UserError that names the value that cannot work."""
+        for name, smallest in _SMALLEST.items():
+            if getattr(self, name) < smallest:
+                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least {smallest}.")
+        for name in ("gamma", "gae_lambda", "sticky_actions"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must lie between 0 and 1.")
+        if self.seed >= 2**31:
+            raise UserError(f"--seed is {self.seed}; it must be below 2^31 (EnvPool's seeds are 32 bits).")
+        if self.total_steps < self.steps_per_update:
+            raise UserError(
+                f"--total-steps is {self.total_steps}, less than the {self.steps_per_update} steps of one "
+                "update (num-envs * rollout-length): raise it or lower those."
+            )
+        if self.steps_per_update % self.minibatches:
+            raise UserError(
+                f"{self.steps_per_update} samples an update do not divide into {self.minibatches} equal "
+                "minibatches: change --minibatches, --num-envs or --rollout-length."
+            )
+        if self.microbatch and self.minibatch_size % self.microbatch:
+            raise UserError(
+                f"--microbatch is {self.microbatch}, which does not divide the minibatch of "
+                f"{self.minibatch_size} samples: choose a divisor."
+            )
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], source: str = "config.json") -> TrainConfig:
+        """Read back what to_json wrote; unknown keys are ignored, missing ones take their default.
+
+        Raises UserError for a value of the wrong type, naming `source`.
+        """
+        hints = typing.get_type_hints(cls)
+        known = {}
+        for f in fields(cls):
+            if f.name in values:
+                known[f.name] = _checked(values[f.name], hints[f.name], f.name, source)
+        return cls(**known)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """`name: ours -> theirs` for every field that changes what is computed."""
+        return [
+            f"{f.name}: {getattr(self, f.name)} -> {getattr(other, f.name)}"
+            for f in fields(self)
+            if not f.metadata.get("operational") and getattr(self, f.name) != getattr(other, f.name)
+        ]
+
+
+_SMALLEST = {
+    "seed": 0,
+    "num_envs": 1,
+    "rollout_length": 1,
+    "epochs": 1,
+    "minibatches": 1,
+    "learning_rate": 0.0,
+    "adam_epsilon": 0.0,
+    "clip_range": 0.0,
+    "max_grad_norm": 0.0,
+    "max_episode_steps": 1,
+    "microbatch": 0,
+    "checkpoint_every": 1,
+    "keep_checkpoints": 1,
+    "keep_every": 0,
+    "env_threads": 0,
+    "devices": 0,
+}
+
+PRESETS: dict[str, TrainConfig] = {
+    "paper": TrainConfig(),
+    # A minute on a laptop: every part runs, nothing is learnt.
+    "smoke": replace(TrainConfig(), total_steps=10_240, checkpoint_every=5),
+}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
+    """value as `expected` (int, float, bool, str or a Literal), or a UserError."""
+    if typing.get_origin(expected) is Literal:
+        options = typing.get_args(expected)
+        if value in options:
+            return value
+        wanted = f"one of {', '.join(options)}"
+    elif expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif type(value) is expected:
+        return value
+    else:
+        wanted = f"of type {expected.__name__}"
+    raise UserError(f"{source}: {name} is {value!r}; it must be {wanted}. Correct the file or start anew.")

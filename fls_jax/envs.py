@@ -1,0 +1,144 @@
+"""Batched Atari without dead transitions. The only file that imports envpool.
+
+'NoFrameskip-v4' behaviour: no sticky actions, minimal action set, up to 30 no-ops and FIRE at reset,
+frame skip 4 with the pixel-wise maximum of the last two, grey 84x84 by area interpolation, 4 frames
+stacked, lives as episodes. How EnvPool differs from Baselines is listed in docs/deviations.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from functools import cache
+
+import envpool
+import numpy as np
+from envpool.atari.registration import atari_game_list
+
+from fls_jax.errors import UserError
+from fls_jax.types import EnvStep
+
+
+@cache
+def games() -> dict[str, str]:
+    """Every game there is: EnvPool's spelling (`MsPacman`) -> ALE's (`ms_pacman`)."""
+    return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in atari_game_list}
+
+
+def resolve_game(name: str) -> str:
+    """EnvPool's spelling of a game named in any case, with or without a Gym-style prefix or suffix.
+
+    `pong`, `PongNoFrameskip-v4`, `ALE/Pong-v5` -> `Pong`; `ms_pacman` -> `MsPacman`.
+    Raises UserError with the nearest matches for a game that is not there.
+    """
+    bare = re.sub(r"^ALE/", "", name.strip())
+    bare = re.sub(r"(-?ram)?(NoFrameskip|Deterministic)?(-v\d+)?$", "", bare)
+    key = re.sub(r"[^a-z0-9]", "", bare.lower())
+    known = {game.lower(): game for game in games()}
+    if key in known:
+        return known[key]
+    near = [known[match] for match in difflib.get_close_matches(key, known, n=4, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else "`fls games` lists what there is."
+    raise UserError(f"There is no game {name!r}; {hint}")
+
+
+class AtariPool:
+    """N games of one Atari title, stepped together, every transition live.
+
+    EnvPool resets a finished environment one step late: the next step would ignore its action. Here
+    just the finished environments are stepped once more within the same call, which keeps the lives
+    after a life loss and starts a new game after a game over; those extra steps count nowhere.
+
+    Args:
+        game: EnvPool's spelling (see resolve_game).
+        num_envs: N.
+        seed: environment i is seeded with seed + i.
+        max_episode_steps: a whole game is cut after this many agent steps (4 frames each).
+        clip_rewards: training rewards are the sign of the raw ones.
+        sticky_actions: probability that the emulator repeats the last action at a frame.
+        threads: EnvPool's worker threads; 0 is one per core, at most one per environment.
+    """
+
+    def __init__(
+        self,
+        game: str,
+        num_envs: int,
+        seed: int,
+        max_episode_steps: int = 27_000,
+        clip_rewards: bool = True,
+        sticky_actions: float = 0.0,
+        threads: int = 0,
+    ) -> None:
+        self.num_envs = num_envs
+        self._pool = envpool.make(
+            f"{game}-v5",
+            env_type="gymnasium",
+            num_envs=num_envs,
+            seed=seed,
+            num_threads=threads or min(num_envs, os.cpu_count() or 1),
+            max_episode_steps=max_episode_steps,
+            episodic_life=True,
+            reward_clip=clip_rewards,
+            repeat_action_probability=sticky_actions,
+            full_action_space=False,
+            noop_max=30,
+            use_fire_reset=True,
+            frame_skip=4,
+            stack_num=4,
+        )
+        self.num_actions = int(self._pool.action_space.n)
+        self._lives = np.zeros(num_envs, np.int32)
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, np.int64)
+
+    def reset(self) -> np.ndarray:
+        """Start every game anew: observations uint8 [N, 4, 84, 84], oldest frame first."""
+        observations, info = self._pool.reset()
+        self._lives = info["lives"].copy()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        return observations
+
+    def step(self, actions: np.ndarray) -> EnvStep:
+        """Act in every environment: int [N] -> EnvStep, whose observations are all to be acted on.
+
+        A life loss or game over terminates; reaching the limit alone truncates.
+        """
+        observations, rewards, terminated, truncated, info = self._pool.step(actions)
+        self._returns += info["reward"]
+        self._lengths += 1
+        game_over = info["terminated"].astype(bool)
+        life_lost = info["lives"] < self._lives
+        self._lives = info["lives"].copy()
+        done = terminated | truncated
+        game_ended = game_over | truncated
+        truncated = truncated & ~game_over & ~life_lost
+        final = observations.copy() if truncated.any() else None
+        if done.any():
+            ids = np.flatnonzero(done).astype(np.int32)
+            game_ended[ids] |= self._revive(ids, observations, game_ended[ids])
+        returns, lengths = self._returns[game_ended].copy(), self._lengths[game_ended].copy()
+        self._returns[game_ended] = 0.0
+        self._lengths[game_ended] = 0
+        return EnvStep(observations, rewards, done & ~truncated, truncated, final, returns, lengths)
+
+    def _revive(self, ids: np.ndarray, observations: np.ndarray, game_ended: np.ndarray) -> np.ndarray:
+        """Let the finished `ids` begin their next life or game, in place; bool [k]: which games ended here.
+
+        The no-ops that EnvPool presses after a life loss can, rarely, end the game unseen; more lives
+        than before betray it, and that environment is then started properly.
+        """
+        first, _, _, _, info = self._pool.step(np.zeros(len(ids), np.int32), ids)
+        restarted = ~game_ended & (info["lives"] > self._lives[ids])
+        observations[ids] = first
+        self._lives[ids] = info["lives"]
+        if restarted.any():
+            anew = ids[restarted]
+            observations[anew], info = self._pool.reset(anew)
+            self._lives[anew] = info["lives"]
+        return restarted
+
+    def close(self) -> None:
+        """Stop EnvPool's threads."""
+        self._pool.close()

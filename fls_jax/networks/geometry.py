@@ -1,0 +1,78 @@
+"""Which pixels a feature sees, and how a map of features is painted back onto them (paper, section 4).
+
+Every attention value multiplies one position of the features, so it paints that position's
+receptive field: a transposed convolution with a kernel of ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fls_jax.networks.specs import Conv, NetworkSpec
+
+INPUT_SIZE = 84
+
+
+class Geometry(NamedTuple):
+    """Feature i sees pixels i*stride - padding ... i*stride - padding + receptive_field - 1."""
+
+    receptive_field: int
+    stride: int
+    padding: int
+
+
+def conv_geometry(convs: Sequence[Conv], input_padding: int = 0) -> Geometry:
+    """Geometry of the output of a chain of convolutions, on the grid that enters the chain."""
+    field, stride, padding = 1, 1, input_padding
+    for conv in convs:
+        if conv.padding == "SAME":
+            # With stride 1 SAME pads (kernel - 1) / 2 on each side; no published network strides it.
+            padding += (conv.kernel - 1) // 2 * stride
+        field += (conv.kernel - 1) * stride
+        stride *= conv.stride
+    return Geometry(field, stride, padding)
+
+
+def attention_geometry(spec: NetworkSpec, published: bool = False) -> Geometry:
+    """Geometry of a network's attention map on the 84x84 input.
+
+    The map lies on the grid of the first gate (x3 sums its maps there). `published` gives the
+    authors' figure, which for cnn_rsppo ignores the padding of its input.
+    """
+    last = spec.attention.after[0] if spec.attention else len(spec.torso)
+    geometry = conv_geometry(spec.torso[:last], spec.input_padding)
+    if published and spec.published_padding is not None:
+        return geometry._replace(padding=spec.published_padding)
+    return geometry
+
+
+def attention_shape(spec: NetworkSpec) -> tuple[int, int]:
+    """(h, w) of a network's attention map."""
+    size = INPUT_SIZE + 2 * spec.input_padding
+    last = spec.attention.after[0] if spec.attention else len(spec.torso)
+    for conv in spec.torso[:last]:
+        size = -(-size // conv.stride) if conv.padding == "SAME" else (size - conv.kernel) // conv.stride + 1
+    return size, size
+
+
+def coverage(positions: int, geometry: Geometry, size: int) -> np.ndarray:
+    """float32 [size, positions]: 1 where a pixel lies in the position's receptive field along one axis."""
+    pixel = np.arange(size)[:, None]
+    start = np.arange(positions)[None, :] * geometry.stride - geometry.padding
+    return ((pixel >= start) & (pixel < start + geometry.receptive_field)).astype(np.float32)
+
+
+def paint(attention: Array, geometry: Geometry, size: int = INPUT_SIZE) -> Array:
+    """Paint attention [B, h, w] through receptive fields onto [B, size, size], float32.
+
+    The same as a transposed convolution with a kernel of ones, cropped by the padding; written as
+    two matrix products because a kernel of ones is separable.
+    """
+    rows = jnp.asarray(coverage(attention.shape[1], geometry, size))
+    columns = jnp.asarray(coverage(attention.shape[2], geometry, size))
+    return jnp.einsum("yi,bij,xj->byx", rows, attention, columns, precision="highest")

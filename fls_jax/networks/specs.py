@@ -1,0 +1,99 @@
+"""The 15 networks of the paper as data (Nikulin et al. 2019, arXiv 1908.02511, section 3 and appendix).
+
+A network is a torso of convolutions, attention gates after some of them, and a readout. To add a
+network, add one entry to `NETWORKS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A square convolution, followed by relu unless said otherwise."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    padding: Literal["VALID", "SAME"] = "VALID"
+    relu: bool = True
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """conv `hidden` kernel x kernel, activation, conv `maps` kernel x kernel, score; stride 1, SAME.
+
+    after: numbers (from 1) of the convolutions whose output a gate of its own multiplies.
+    score: `softplus` (base e), `softplus2` (base 2: log2(1 + 2^x)) or `softmax` over the positions
+        of each map; several maps are summed.
+    normalise: divide the result by its sum over positions.
+    """
+
+    after: tuple[int, ...] = (3,)
+    hidden: int = 256
+    kernel: int = 3
+    activation: Literal["relu", "tanh", "elu"] = "relu"
+    score: Literal["softplus", "softplus2", "softmax"] = "softplus"
+    maps: int = 1
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network: input padding -> torso with gates -> readout -> dense 512 -> heads.
+
+    readout: `flatten` (row-major H, W, C) or `pool` (sum over positions).
+    input_padding: zero pixels added on each side of the input.
+    l2_normalise: features are normalised over channels before attention reads them.
+    published_padding: padding of the geometry that the authors published, where it differs from
+        the one that follows from the torso.
+    """
+
+    name: str
+    torso: tuple[Conv, ...]
+    attention: AttentionSpec | None
+    readout: Literal["flatten", "pool"]
+    input_padding: int = 0
+    l2_normalise: bool = False
+    published_padding: int | None = None
+
+
+SPARSE = (Conv(32, 8, 4), Conv(64, 4, 2), Conv(64, 3))
+SPARSE_NORELU = (*SPARSE[:2], replace(SPARSE[2], relu=False))
+DENSE = (Conv(32, 7, padding="SAME"), Conv(64, 5, padding="SAME"), Conv(64, 3, padding="SAME"))
+DENSE_NORELU = (*DENSE[:2], replace(DENSE[2], relu=False))
+
+FLS = AttentionSpec()
+DAQN = AttentionSpec(hidden=256, kernel=1, activation="tanh", score="softmax")
+RSPPO = AttentionSpec(hidden=512, kernel=1, activation="elu", score="softmax", maps=2)
+
+_SPECS = (
+    NetworkSpec("cnn", SPARSE, None, "flatten"),
+    NetworkSpec("cnn_daqn", SPARSE, DAQN, "pool"),
+    NetworkSpec(
+        "cnn_rsppo", SPARSE, RSPPO, "flatten", input_padding=1, l2_normalise=True, published_padding=0
+    ),
+    NetworkSpec("cnn_rsppo_nopad", SPARSE, RSPPO, "flatten", l2_normalise=True),
+    NetworkSpec("cnn_sparse_fls", SPARSE, FLS, "flatten"),
+    NetworkSpec("cnn_sparse_fls_pool", SPARSE, FLS, "pool"),
+    NetworkSpec("cnn_sparse_fls_norm", SPARSE, replace(FLS, normalise=True), "flatten"),
+    NetworkSpec("cnn_sparse_fls_1x1", SPARSE, replace(FLS, kernel=1), "flatten"),
+    NetworkSpec("cnn_sparse_fls_sp2", SPARSE, replace(FLS, score="softplus2"), "flatten"),
+    NetworkSpec("cnn_sparse_fls_norelu", SPARSE_NORELU, FLS, "flatten"),
+    NetworkSpec("cnn_sparse_fls_norelu_pool", SPARSE_NORELU, FLS, "pool"),
+    NetworkSpec("cnn_sparse_fls_h1", SPARSE, replace(FLS, after=(1,)), "flatten"),
+    NetworkSpec("cnn_sparse_fls_x3", SPARSE, replace(FLS, after=(1, 2, 3)), "flatten"),
+    NetworkSpec("cnn_dense_fls", DENSE, FLS, "pool"),
+    NetworkSpec("cnn_dense_fls_norelu", DENSE_NORELU, FLS, "pool"),
+)
+
+NETWORKS: dict[str, NetworkSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def network_spec(name: str) -> NetworkSpec:
+    """The spec of a published name; ValueError with the names there are for any other."""
+    if name not in NETWORKS:
+        raise ValueError(f"There is no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
+    return NETWORKS[name]

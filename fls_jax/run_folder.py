@@ -1,0 +1,118 @@
+"""A run is a folder: its configuration, its lock, and the names of what lies in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+
+
+def default_run_dir(config: TrainConfig) -> Path:
+    """runs/<Game>/<network>/seed<k>, below the current folder."""
+    return Path("runs") / config.game / config.network / f"seed{config.seed}"
+
+
+class RunFolder:
+    """Paths and configuration of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        """The run's configuration and where it came from, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def record_file(self) -> Path:
+        """One JSON line an update."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints by env_step."""
+        return self.path / "checkpoints"
+
+    def read_config(self) -> dict[str, Any]:
+        """The content of config.json; UserError where it is missing or no JSON object."""
+        try:
+            values = json.loads(self.config_file.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} is not a run folder: it has no config.json.") from error
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.config_file} cannot be read ({error}): correct it or start anew with --fresh."
+            ) from error
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{self.config_file} is not a JSON object: correct it or start anew with --fresh."
+            )
+        return values
+
+    def write_config(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
+        """Write config.json whole or not at all."""
+        text = json.dumps(config.to_json() | provenance, indent=2) + "\n"
+        temporary = self.config_file.with_suffix(".json.part")
+        temporary.write_text(text)
+        temporary.replace(self.config_file)
+
+    def check_same(self, config: TrainConfig) -> None:
+        """UserError with the difference where the folder's run has another configuration."""
+        stored = TrainConfig.from_json(self.read_config(), str(self.config_file))
+        differences = stored.differences(config)
+        if differences:
+            raise UserError(
+                f"{self.path} holds a run with another configuration ({'; '.join(differences)}): give the "
+                "same options, another --run-dir, or --fresh to set the old folder aside."
+            )
+
+
+@contextlib.contextmanager
+def open_run(path: Path, fresh: bool = False) -> Iterator[RunFolder]:
+    """The folder of a run, made if missing and locked for this process until the end of the block.
+
+    fresh: an existing folder is first renamed to `<name>.old-<n>`; nothing is deleted. A dead process
+    holds no lock. Raises UserError where another training holds it or the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _lock(path)
+        if fresh and any(p.name != ".lock" for p in path.iterdir()):
+            aside = next(q for n in range(1, 10_000) if not (q := path.with_name(f"{path.name}.old-{n}")).exists())
+            path.rename(aside)
+            path.mkdir()
+            lock.close()
+            lock = _lock(path)
+    except OSError as error:
+        raise UserError(
+            f"The run folder {path} cannot be written ({error.strerror}): choose another with --run-dir."
+        ) from error
+    with lock:
+        yield RunFolder(path)
+
+
+def _lock(path: Path) -> Any:
+    file = (path / ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise UserError(
+            f"Another training is running in {path} ({holder}): wait for it, stop it, or choose another "
+            "--run-dir."
+        ) from error
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
