@@ -1,0 +1,1 @@
+"""Throughput and saliency benchmarks, their peers and their recorded results."""
