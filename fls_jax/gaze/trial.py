@@ -56,7 +56,7 @@ class TrialReport:
         samples: gaze samples that count, on and off the screen.
         samples_malformed: samples with a coordinate that is missing or not a finite number.
         samples_off_screen: samples that lie off the map after rounding, in the space of the fixation maps.
-        observations: observations that METHOD's rule asks for and whose pictures are all there.
+        observations: observations whose pictures are all there.
         observations_left_out: observations whose stack needs a missing or undecodable picture.
         observations_without_gaze: of `observations`, those with an empty fixation map.
     """

@@ -63,12 +63,15 @@ class Zenodo:
 
         def attempt() -> bytes:
             with _open(url, {"Accept": "application/json"}, self.timeout) as response:
-                return response.read(_MAX_LISTING_BYTES)
+                text = _read(response, _MAX_LISTING_BYTES)
+                if response.length:
+                    raise _PassingError(f"the connection ended with {response.length:,} bytes to come")
+                return text
 
         answer = self._persist(attempt, lambda: 0, f"the listing {url}")
         try:
             return [_remote_file(entry, url) for entry in json.loads(answer)["files"]]
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{url} did not answer with the listing of a Zenodo record: {error}") from error
 
     def fetch(
@@ -147,9 +150,13 @@ def _remote_file(entry: dict[str, Any], listing: str) -> RemoteFile:
     # In InvenioRDM's own form `self` is the metadata and `content` the bytes; Zenodo's has `self` alone.
     link = links.get("content") or links.get("download") or links["self"]
     url = urllib.parse.urljoin(listing, link)
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    if not _is_web(url):
         raise UserError(f"{listing} gives {url!r} as the address of {name}: only http and https are followed")
     return RemoteFile(name, size, md5[1], url)
+
+
+def _is_web(url: str) -> bool:
+    return urllib.parse.urlsplit(url).scheme in ("http", "https")
 
 
 def _is_plain(name: str) -> bool:
@@ -158,8 +165,10 @@ def _is_plain(name: str) -> bool:
 
 
 def _open(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "fls-jax", **headers})
+    if not _is_web(url):
+        raise UserError(f"{url!r} is no http or https address")
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "fls-jax", **headers})
         return urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
@@ -208,6 +217,13 @@ def _accepted_start(response: http.client.HTTPResponse, start: int) -> int:
     return start
 
 
+def _read(response: http.client.HTTPResponse, size: int) -> bytes:
+    try:
+        return response.read(size)
+    except (OSError, http.client.HTTPException) as error:
+        raise _PassingError(f"the connection broke: {error}") from error
+
+
 def _copy(
     response: http.client.HTTPResponse,
     write: Callable[[bytes], object],
@@ -216,10 +232,7 @@ def _copy(
     advance: Callable[[int], object],
 ) -> None:
     while True:
-        try:
-            data = response.read(_CHUNK)
-        except (OSError, http.client.HTTPException) as error:
-            raise _PassingError(f"the connection broke: {error}") from error
+        data = _read(response, _CHUNK)
         if not data:
             break
         there += len(data)

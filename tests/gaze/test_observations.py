@@ -32,7 +32,7 @@ def collect(observations, **options):
 
 
 def oracle_fixations(gaze, i: int, protocol: str, space: str) -> np.ndarray:
-    """METHOD's rule, sample by sample: zero-based frame j has row j+1 (aligned) or row j (paper)."""
+    """The rule, sample by sample: zero-based frame j has row j+1 (aligned) or row j (paper)."""
     height, width = SHAPES[space]
     counts = np.zeros((height, width), int)
     for j in (i, i - 1, i - 4, i - 5, i - 8, i - 9, i - 12, i - 13):

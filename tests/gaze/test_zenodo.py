@@ -234,6 +234,27 @@ def test_a_listing_without_size_checksum_or_address_is_refused(fake, change):
         client(fake).list_files(RECORD)
 
 
+def test_a_listing_that_breaks_off_is_fetched_again(fake):
+    fake.drops[RECORD] = [100, 0]
+    assert len(client(fake).list_files(RECORD)) == 2
+    fake.drops[RECORD] = [100] * 3
+    with pytest.raises(UserError, match=r"no progress in 3 attempts \(the connection ended"):
+        client(fake).list_files(RECORD)
+
+
+@pytest.mark.parametrize("raw", [b"<html>", b"\xff\xfe", b'{"files": [' + b"[" * 100_000])
+def test_an_answer_that_is_no_json_is_refused(fake, raw):
+    fake.raw_listing = raw
+    with pytest.raises(UserError, match="did not answer with the listing of a Zenodo record"):
+        client(fake).list_files(RECORD)
+
+
+@pytest.mark.parametrize("url", ["zenodo", "file:///etc", "ftp://zenodo.org", ""])
+def test_a_base_address_that_is_none_is_named(url):
+    with pytest.raises(UserError, match=rf"'{url}/api/records/123' is no http or https address"):
+        Zenodo(url).list_files(RECORD)
+
+
 @pytest.mark.parametrize("listing", [{}, {"files": None}, {"files": [5]}, [], "text"])
 def test_an_answer_that_is_no_listing_is_refused(fake, listing):
     fake.listing = listing

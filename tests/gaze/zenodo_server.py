@@ -17,7 +17,8 @@ class FakeZenodo:
 
     Attributes:
         files: bytes by name.
-        drops: for a file, after how many bytes of the body each coming answer breaks off.
+        listing, raw_listing: answered in place of the true listing.
+        drops: for a file or the record, after how many bytes of the body each coming answer breaks off.
         corrupt: how many coming answers for a file have a wrong byte.
         statuses: for a path's last part, status codes (with headers) that come before a proper answer.
         ignore_range: answer every request with the whole file.
@@ -30,6 +31,7 @@ class FakeZenodo:
         self.files = files
         self.record = record
         self.listing: dict | None = None
+        self.raw_listing = b""
         self.drops: dict[str, list[int]] = {}
         self.corrupt: Counter[str] = Counter()
         self.statuses: dict[str, list[tuple[int, dict[str, str]]]] = {}
@@ -77,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers = fake.statuses[name].pop(0)
             return self._answer(status, b"sorry", headers)
         if name == fake.record:
-            return self._answer(200, json.dumps(fake.record_json()).encode())
+            return self._answer(200, fake.raw_listing or json.dumps(fake.record_json()).encode(), {}, name)
         if name not in fake.files:
             return self._answer(404, b"")
         data = fake.files[name] + fake.surplus
