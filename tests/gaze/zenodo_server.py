@@ -8,7 +8,7 @@ import threading
 import urllib.parse
 from collections import Counter
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -106,9 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         drops = self.fake.drops.get(name)
         if drops:
-            self.wfile.write(body[: drops.pop(0)])
+            body = body[: drops.pop(0)]
             self.close_connection = True
-        else:
+        with suppress(ConnectionError):  # the client may have heard enough
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
