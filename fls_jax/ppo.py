@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int
 
 from fls_jax.config import TrainConfig
 from fls_jax.optimiser import learning_rate, make_optimiser
@@ -50,7 +51,7 @@ def init_train_state(params: Params, config: TrainConfig) -> TrainState:
     return TrainState(params, make_optimiser(config).init(params), jnp.zeros((), jnp.int32))
 
 
-def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Array:
+def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Float[Array, "T N"]:
     """Generalised advantage estimates, float32 [T, N] (Schulman et al. 2015, arXiv 1506.02438, eq. 16).
 
     delta_t = r_t + gamma * v_{t+1} - v_t and A_t = delta_t + gamma * lambda * A_{t+1}. After a
@@ -71,24 +72,28 @@ def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Array
     return jax.lax.scan(step, jnp.zeros_like(deltas[0]), (deltas, carry_on), reverse=True)[1]
 
 
-def explained_variance(values: Array, returns: Array) -> Array:
+def explained_variance(values: Float[Array, " B"], returns: Float[Array, " B"]) -> Float[Array, ""]:
     """1 - var(returns - values) / var(returns); NaN where the returns do not vary."""
     variance = jnp.var(returns)
     return jnp.where(variance > 0, 1.0 - jnp.var(returns - values) / variance, jnp.nan)
 
 
-def entropy(logits: Array) -> Array:
+def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     """Entropy of the categorical policy, in nats: [..., A] -> [...]."""
     log_probs = jax.nn.log_softmax(logits)
     return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
 
-def action_log_probs(logits: Array, actions: Array) -> Array:
+def action_log_probs(
+    logits: Float[Array, "*B A"], actions: Int[Array, "*B"]
+) -> Float[Array, "*B"]:
     """Log-probability of each action: logits [..., A], int32 actions [...] -> [...]."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
 
 
-def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[Array, Metrics]:
+def loss(
+    output: NetworkOutput, batch: Minibatch, config: TrainConfig
+) -> tuple[Float[Array, ""], Metrics]:
     """Clipped PPO loss of B samples whose advantages are already normalised: (scalar, its parts).
 
     L = policy + value_coefficient * value - entropy_coefficient * entropy, where with the ratio r
@@ -120,7 +125,7 @@ def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[
     return total, metrics
 
 
-def attention_statistics(attention: Array) -> Metrics:
+def attention_statistics(attention: Float[Array, "B h w"]) -> Metrics:
     """Means over the samples of each map's mean, maximum, and entropy as a distribution (nats).
 
     attention: float32 [B, h, w].
@@ -165,7 +170,7 @@ def minibatch_gradients(
     return jax.lax.scan(accumulate, zeros, parts, unroll=unroll)[0]
 
 
-def shuffles(key: Array, epochs: int, minibatches: int, samples: int) -> Array:
+def shuffles(key: Array, epochs: int, minibatches: int, samples: int) -> Int[Array, "steps size"]:
     """int32 [epochs * minibatches, samples / minibatches]: a new permutation of the samples each epoch."""
     orders = jax.vmap(lambda k: jax.random.permutation(k, samples))(jax.random.split(key, epochs))
     return orders.reshape(epochs * minibatches, samples // minibatches)

@@ -102,6 +102,7 @@ class Trainer:
         self.placement = Placement(config.devices, config.num_envs)
         self._pool = self._make_pool(config.seed)
         self.network = network or build_network(config, self._pool.num_actions, self.placement.count)
+        self._has_attention = network is None and network_spec(config.network).attention is not None
         self._apply = network_apply(self.network)
         self._key = jax.random.key(config.seed)
         self.state: TrainState = self._initial_state()
@@ -128,6 +129,8 @@ class Trainer:
             key = self._stream(_UPDATES, self.updates)
             self.state, metrics = self._update(self.state, rollout.trajectory, key)
             numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+            if not self._has_attention:
+                numbers = {k: v for k, v in numbers.items() if not k.startswith("attention_")}
         self.updates += 1
         self.statistics.add(rollout.returns, rollout.lengths)
         seconds = rollout.seconds | timer.seconds

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from fls_jax.networks.specs import Conv, NetworkSpec
 
@@ -60,14 +61,16 @@ def attention_shape(spec: NetworkSpec) -> tuple[int, int]:
     return size, size
 
 
-def coverage(positions: int, geometry: Geometry, size: int) -> np.ndarray:
+def coverage(positions: int, geometry: Geometry, size: int) -> Float[np.ndarray, "size positions"]:
     """float32 [size, positions]: 1 where a pixel lies in the position's receptive field along one axis."""
     pixel = np.arange(size)[:, None]
     start = np.arange(positions)[None, :] * geometry.stride - geometry.padding
     return ((pixel >= start) & (pixel < start + geometry.receptive_field)).astype(np.float32)
 
 
-def paint(attention: Array, geometry: Geometry, size: int = INPUT_SIZE) -> Array:
+def paint(
+    attention: Float[Array, "B h w"], geometry: Geometry, size: int = INPUT_SIZE
+) -> Float[Array, "B {size} {size}"]:
     """Paint attention [B, h, w] through receptive fields onto [B, size, size], float32.
 
     The same as a transposed convolution with a kernel of ones, cropped by the padding; written as

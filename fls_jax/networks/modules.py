@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jaxtyping import Float
 
 from fls_jax.networks.chunking import in_chunks
 from fls_jax.networks.geometry import attention_shape, conv_geometry, paint
@@ -24,7 +25,9 @@ _ORTHOGONAL = nn.initializers.orthogonal(np.sqrt(2.0))
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "elu": nn.elu}
 
 
-def attention_scores(scores: Array, spec: AttentionSpec) -> Array:
+def attention_scores(
+    scores: Float[Array, "B H W maps"], spec: AttentionSpec
+) -> Float[Array, "B H W"]:
     """Raw scores [B, H, W, maps] -> one non-negative attention map, float32 [B, H, W]."""
     scores = scores.astype(jnp.float32)
     if spec.score == "softmax":

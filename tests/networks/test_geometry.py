@@ -1,0 +1,69 @@
+"""Receptive fields from the specs against METHOD's table, gradients and plain loops."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fls_jax.networks.geometry import Geometry, attention_geometry, attention_shape, conv_geometry, paint
+from fls_jax.networks.modules import Extractor
+from fls_jax.networks.specs import NETWORKS, SPARSE, network_spec
+from tests.oracles import networks as oracle
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_published_geometry(name):
+    assert tuple(attention_geometry(network_spec(name), published=True)) == tuple(oracle.GEOMETRY[name])
+
+
+def test_only_padded_rsppo_differs_from_the_truth():
+    differing = [
+        name for name, spec in NETWORKS.items() if attention_geometry(spec) != attention_geometry(spec, published=True)
+    ]
+    assert differing == ["cnn_rsppo"]
+    assert attention_geometry(network_spec("cnn_rsppo")) == Geometry(36, 8, 1)
+
+
+@pytest.mark.parametrize("name", ["cnn_rsppo", "cnn_sparse_fls", "cnn_sparse_fls_h1", "cnn_dense_fls"])
+def test_a_painted_position_is_what_its_feature_sees(name):
+    """The pixels with a gradient from one feature before its gate are exactly the pixels it paints."""
+    spec = network_spec(name)
+    first = spec.attention.after[0]
+    extractor = Extractor(spec)
+    params = jax.jit(extractor.init)(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
+    size = attention_shape(spec)[0]
+    for row, column in [(0, 0), (size // 2, size - 1)]:
+
+        def feature(x, row=row, column=column):
+            pad = spec.input_padding
+            x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+            for number, layer in enumerate(spec.torso[:first], start=1):
+                kernel = jnp.abs(params[f"conv{number}"]["kernel"])
+                x = jax.lax.conv_general_dilated(
+                    x, kernel, (layer.stride,) * 2, layer.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+                )
+            return x[0, row, column].sum()
+
+        seen = jax.grad(feature)(jnp.ones((1, 84, 84, 4)))[0].sum(axis=-1) > 0
+        attention = jnp.zeros((1, size, size)).at[0, row, column].set(1.0)
+        np.testing.assert_array_equal(paint(attention, attention_geometry(spec))[0] > 0, seen)
+
+
+@pytest.mark.parametrize("geometry", [(36, 8, 0), (8, 4, 0), (13, 1, 6), (36, 8, 1)])
+def test_paint_agrees_with_plain_loops(geometry, rng):
+    geometry = Geometry(*geometry)
+    size = {8: 7, 4: 20, 1: 84}[geometry.stride]
+    attention = rng.random((2, size, size))
+    ours = paint(jnp.asarray(attention, jnp.float32), geometry)
+    crop = 0 if geometry.padding == 1 else geometry.padding
+    theirs = oracle.paint(attention, geometry.receptive_field, geometry.stride, crop)
+    if geometry.padding == 1:  # the true map of the padded network: the published one, one pixel up and left
+        theirs = np.pad(theirs[:, 1:, 1:], ((0, 0), (0, 1), (0, 1)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_later_gates_on_the_first_gates_grid():
+    assert conv_geometry(SPARSE[1:2]) == Geometry(4, 2, 0)
+    assert conv_geometry(SPARSE[1:3]) == Geometry(8, 2, 0)
