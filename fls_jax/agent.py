@@ -1,0 +1,209 @@
+"""An agent: a checkpoint as a function of observations, in a notebook, on any device.
+
+agent = load_agent("runs/Pong/cnn_sparse_fls/seed1")
+logits, value, attention = agent(observations)
+maps = agent.saliency(observations)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fls_jax.checkpoints import load_params
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.networks.chunking import default_chunk_size
+from fls_jax.networks.geometry import attention_shape
+from fls_jax.networks.modules import ActorCritic
+from fls_jax.networks.specs import NETWORKS, network_spec
+from fls_jax.run_folder import RunFolder
+from fls_jax.saliency.projection import Protocol, check_protocol, project
+from fls_jax.types import NetworkOutput, Params
+
+OBSERVATION = (84, 84, 4)
+
+
+class AgentOutput(NamedTuple):
+    """What an agent says of B observations, as NumPy arrays.
+
+    logits: float32 [B, A], unnormalised log-probabilities of the actions `agent.actions`.
+    value: float32 [B], the predicted discounted return (of sign-clipped rewards).
+    attention: float32 [B, h, w], the one attention map (zeros where the network has none; the sum
+        where it has several).
+    """
+
+    logits: np.ndarray
+    value: np.ndarray
+    attention: np.ndarray
+
+
+class Agent:
+    """A network with its parameters, and what it was trained for.
+
+    Attributes:
+        network: published name of the network; `spec` is its description.
+        game: EnvPool's spelling of the game.
+        step: env_step of the checkpoint (0 for an imported or untrained one).
+        actions: ALE's names of the A actions, in the order of the logits.
+        preprocessing: `envpool` or `baselines`, how the screens that it was trained on became observations.
+        config: the run's configuration.
+        module: the Flax module; params: its parameters, on the device.
+    """
+
+    def __init__(
+        self, config: TrainConfig, params: Params, step: int, actions: tuple[str, ...], preprocessing: str
+    ) -> None:
+        self.config, self.step, self.actions, self.preprocessing = config, step, actions, preprocessing
+        self.network, self.game = config.network, config.game
+        self.spec = network_spec(config.network)
+        self._built = _build(config.network, len(actions), config.compute_dtype)
+        self.module = self._built.module
+        self.params: Params = jax.device_put(params)
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.network} for {self.game} at step {self.step:,}>"
+
+    def __call__(self, observations: np.ndarray | jax.Array) -> AgentOutput:
+        """Look at observations uint8 [B, 84, 84, 4], oldest frame first; any B, 0 included.
+
+        Raises TypeError for another dtype and ValueError for another shape. Batches are padded to a few
+        sizes, so that at most six or eight are ever compiled.
+        """
+        observations = _checked(observations)
+        parts, pending = [], None
+        for block, size in _blocks(observations):
+            output = self._built.forward(self.params, block), size
+            if pending is not None:  # the device works on a block while the one before is fetched
+                parts.append(_fetched(*pending))
+            pending = output
+        if pending is None:
+            h, w = attention_shape(self.spec)
+            return AgentOutput(*(np.zeros((0, *s), np.float32) for s in [(len(self.actions),), (), (h, w)]))
+        parts.append(_fetched(*pending))
+        return AgentOutput(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def saliency(self, observations: np.ndarray | jax.Array, protocol: Protocol = "aligned") -> np.ndarray:
+        """Attention painted onto the observations: uint8 [B, 84, 84, 4] -> float32 [B, 84, 84].
+
+        Every attention value is added to each pixel of the receptive field that it gates; nothing is
+        normalised. protocol: see fls_jax.saliency.projection.project. Raises as a call does.
+        """
+        check_protocol(protocol)
+        maps = [
+            np.asarray(_project(block, self.spec, protocol))[:size]
+            for block, size in _blocks(self(observations).attention)
+        ]
+        return np.concatenate([np.zeros((0, *OBSERVATION[:2]), np.float32), *maps])
+
+    def untrained(self, seed: int = 0) -> Agent:
+        """The same network for the same game with fresh random parameters: a control, at step 0."""
+        params = self._built.initialise(jax.random.key(seed))
+        return Agent(self.config, params, 0, self.actions, self.preprocessing)
+
+
+def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
+    """The agent of a run folder at a checkpoint, the latest by default, on this process's first device.
+
+    The folder's config.json and the checkpoint's `params` suffice; who wrote them, on how many devices
+    or processes, does not matter. Raises UserError, in a sentence, where the folder is no run, has no
+    such checkpoint, or its files do not fit together.
+    """
+    folder = RunFolder(Path(run_dir))
+    if not folder.path.is_dir():
+        raise UserError(f"There is no run folder {folder.path}: check the path.")
+    values = folder.read_config()
+    source = str(folder.config_file)
+    config = TrainConfig.from_json(values, source)
+    if config.network not in NETWORKS:
+        raise UserError(f"{source} names the network {config.network!r}; there are: {', '.join(NETWORKS)}.")
+    actions = values.get("action_names")
+    if not isinstance(actions, list) or not actions or not all(isinstance(name, str) for name in actions):
+        raise UserError(f"{source}: action_names must be a list of the game's actions; it is {actions!r}.")
+    step, params = load_params(folder.checkpoints, step)
+    agent = Agent(config, params, step, tuple(actions), str(values.get("preprocessing", "envpool")))
+    _check_params(agent, folder.checkpoints / str(step))
+    return agent
+
+
+def _check_params(agent: Agent, checkpoint: Path) -> None:
+    """UserError where the parameters are not the network's."""
+    expected = _shapes(jax.eval_shape(agent._built.initialise, jax.random.key(0)))
+    found = _shapes(agent.params)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise UserError(
+                f"{checkpoint} does not fit its config.json ({agent.network}, {len(agent.actions)} actions): "
+                f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}."
+            )
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+
+
+class _Network(NamedTuple):
+    """A network and its compiled functions, shared by all its agents."""
+
+    module: ActorCritic
+    forward: Callable[[Params, np.ndarray], NetworkOutput]
+    initialise: Callable[[jax.Array], Params]
+
+
+@cache
+def _build(network: str, num_actions: int, dtype: str) -> _Network:
+    module = ActorCritic(
+        network_spec(network), num_actions, dtype=jnp.dtype(dtype), chunk_size=default_chunk_size()
+    )
+
+    def forward(params: Params, observations: jax.Array) -> NetworkOutput:
+        output: Any = module.apply({"params": params}, observations)
+        return output
+
+    def initialise(key: jax.Array) -> Params:
+        return module.init(key, jnp.zeros((1, *OBSERVATION), jnp.uint8))["params"]
+
+    return _Network(module, jax.jit(forward), jax.jit(initialise))
+
+
+_project = jax.jit(project, static_argnums=(1, 2))
+
+
+def _fetched(output: NetworkOutput, size: int) -> AgentOutput:
+    return AgentOutput(*(np.asarray(column)[:size] for column in output))
+
+
+def _blocks(batch: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Slices of a batch padded with zeros to a power of two, each with its true size."""
+    # Larger ones are no faster; on a CPU compilation grows with them.
+    largest = 32 if jax.default_backend() == "cpu" else 128
+    for start in range(0, len(batch), largest):
+        block = batch[start : start + largest]
+        size = len(block)
+        padding = (1 << (size - 1).bit_length()) - size
+        if padding:
+            block = np.concatenate([block, np.zeros((padding, *block.shape[1:]), block.dtype)])
+        yield block, size
+
+
+def _checked(observations: Any) -> np.ndarray:
+    observations = np.asarray(observations)
+    expected = "Observations must be uint8 [B, 84, 84, 4], oldest frame first"
+    if observations.dtype != np.uint8:
+        raise TypeError(f"{expected}; these are {observations.dtype}.")
+    shape = observations.shape
+    if len(shape) != 4 or shape[1:] != OBSERVATION:
+        hint = ""
+        if shape == OBSERVATION:
+            hint = " Give one observation as observations[None]."
+        elif shape[-3:] == (4, 84, 84):
+            hint = " Move the frames last with np.moveaxis(observations, -3, -1)."
+        raise ValueError(f"{expected}; these have shape {list(shape)}.{hint}")
+    return observations

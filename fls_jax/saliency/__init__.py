@@ -1,0 +1,1 @@
+"""Saliency: what of the observation mattered to the agent. Maps are float32 [B, 84, 84], not normalised."""
