@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -89,18 +90,37 @@ def network_apply(network: nn.Module) -> ApplyFn:
     return lambda params, observations: network.apply({"params": params}, channels_last(observations))
 
 
+def atari_pool(config: TrainConfig, seed: int) -> AtariPool:
+    """The environments that a configuration asks for."""
+    return AtariPool(
+        config.game,
+        config.num_envs,
+        seed,
+        max_episode_steps=config.max_episode_steps,
+        sticky_actions=config.sticky_actions,
+        threads=config.env_threads,
+    )
+
+
 class Trainer:
     """A training run in memory.
 
     Args:
         config: a validated configuration, its game in EnvPool's spelling.
         network: another Flax module with ActorCritic's call, in place of the configured one.
+        make_pool: (config, seed) -> environments with AtariPool's methods, in place of Atari.
     """
 
-    def __init__(self, config: TrainConfig, network: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: nn.Module | None = None,
+        make_pool: Callable[[TrainConfig, int], AtariPool] = atari_pool,
+    ) -> None:
         self.config = config
         self.placement = Placement(config.devices, config.num_envs)
-        self._pool = self._make_pool(config.seed)
+        self._make_pool = make_pool
+        self._pool = make_pool(config, config.seed)
         self.network = network or build_network(config, self._pool.num_actions, self.placement.count)
         self._has_attention = network is None and network_spec(config.network).attention is not None
         self._apply = network_apply(self.network)
@@ -160,7 +180,7 @@ class Trainer:
         self.updates = int(learner["update"])
         self._pool.close()
         sequence = np.random.SeedSequence([self.config.seed, self.updates])
-        self._pool = self._make_pool(int(sequence.generate_state(1)[0] >> 2))
+        self._pool = self._make_pool(self.config, int(sequence.generate_state(1)[0] >> 2))
         self._collector = Collector(self._pool, self._apply, self.config.rollout_length, self.placement)
 
     def close(self) -> None:
@@ -188,14 +208,3 @@ class Trainer:
         observations = jnp.zeros((1, 84, 84, 4), jnp.uint8)
         params = jax.jit(self.network.init)(self._stream(_PARAMETERS, 0), observations)["params"]
         return self.placement.replicate(init_train_state(params, self.config))
-
-    def _make_pool(self, seed: int) -> AtariPool:
-        c = self.config
-        return AtariPool(
-            c.game,
-            c.num_envs,
-            seed,
-            max_episode_steps=c.max_episode_steps,
-            sticky_actions=c.sticky_actions,
-            threads=c.env_threads,
-        )

@@ -1,0 +1,50 @@
+# Free-Lunch Saliency in JAX. `make help` lists the targets; each does its own set-up.
+
+GAME     ?= Pong
+NETWORK  ?= cnn_sparse_fls
+SEED     ?= 1
+STEPS    ?= 50000000
+PRESET   ?= paper
+RUN      ?= runs/$(GAME)/$(NETWORK)/seed$(SEED)
+RUN_DIR  ?= $(RUN)
+ARGS     ?=
+ACCEL    ?= auto
+PYTHON   ?= python3
+
+BIN      := .venv/bin
+SHELL    := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint bench bench-peers lock clean
+
+help: ## This list
+	@echo "make <target> [VARIABLE=value ...]"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Virtual environment in .venv with pinned requirements [ACCEL=auto|cpu|cuda12|cuda13|tpu PYTHON=python3]
+	@bash scripts/setup.sh "$(ACCEL)" "$(PYTHON)"
+
+train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEPS PRESET=paper|smoke RUN_DIR ARGS='--option value']
+	@$(BIN)/fls train --preset $(PRESET) --game "$(GAME)" --network $(NETWORK) --seed $(SEED) \
+	  $(if $(filter smoke,$(PRESET)),$(if $(filter command line environment,$(origin STEPS)),--total-steps $(STEPS)),--total-steps $(STEPS)) \
+	  --run-dir "$(RUN_DIR)" $(ARGS)
+
+test: setup ## The tests, on all cores [ARGS='-k name']
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+lint: setup ## Style and types: ruff, ty
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/ty check
+
+bench: setup ## Throughput of every part on this machine, to benchmarks/results/ [ARGS='--networks cnn --num-envs 8 64']
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
+
+bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in alternation, to benchmarks/results/ [ARGS]
+	@$(BIN)/python -m benchmarks.bench_peers $(ARGS)
+
+lock: setup ## Resolve the requirements anew into requirements.txt
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.txt
+
+clean: ## Remove the virtual environments (runs and results stay)
+	@rm -rf .venv .venv-peers

@@ -1,0 +1,189 @@
+"""The trainer in memory: it learns, it is a function of its key, and devices or overlap change nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fls_jax.config import TrainConfig
+from fls_jax.networks.specs import NetworkSpec
+from fls_jax.trainer import EpisodeStatistics, Trainer
+from fls_jax.types import EnvStep, NetworkOutput
+
+PONG = TrainConfig(
+    network="cnn_sparse_fls_pool", num_envs=4, rollout_length=8, minibatches=2, epochs=2, total_steps=32 * 40
+)
+
+
+class SignalPool:
+    """One bright quarter of the screen names the action that pays 1; others pay -1; 10 steps a game."""
+
+    num_actions = 4
+
+    def __init__(self, config, seed):
+        self.num_envs = config.num_envs
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self):
+        self._clock = np.arange(self.num_envs) % 10
+        self._returns = np.zeros(self.num_envs)
+        return self._screens()
+
+    def _screens(self):
+        self._wanted = self._rng.integers(0, 4, self.num_envs)
+        screens = np.zeros((self.num_envs, 4, 84, 84), np.uint8)
+        for i, wanted in enumerate(self._wanted):
+            row, column = divmod(int(wanted), 2)
+            screens[i, :, 42 * row : 42 * row + 42, 42 * column : 42 * column + 42] = 255
+        return screens
+
+    def step(self, actions):
+        rewards = np.where(actions == self._wanted, 1.0, -1.0).astype(np.float32)
+        self._returns += rewards
+        self._clock = (self._clock + 1) % 10
+        ended = self._clock == 0
+        returns = self._returns[ended].copy()
+        self._returns[ended] = 0.0
+        none = np.zeros(self.num_envs, bool)
+        return EnvStep(
+            self._screens(), rewards, ended, none, None, returns, np.full(len(returns), 10, np.int64)
+        )
+
+    def close(self):
+        pass
+
+
+class Quarters(nn.Module):
+    """A cheap network for SignalPool: the mean of each quarter, one hidden layer."""
+
+    spec: NetworkSpec | None = None
+
+    @nn.compact
+    def __call__(self, observations):
+        x = observations.astype(jnp.float32).reshape(-1, 2, 42, 2, 42, 4).mean(axis=(2, 4, 5)) / 255
+        x = nn.tanh(nn.Dense(16)(x.reshape(-1, 4)))
+        return NetworkOutput(nn.Dense(4)(x), nn.Dense(1)(x)[:, 0], jnp.zeros((x.shape[0], 1, 1)))
+
+
+def leaves(trainer):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(trainer.state)]
+
+
+def train(config, updates, **options):
+    trainer = Trainer(config, **options)
+    rows = [trainer.advance() for _ in range(updates)]
+    trainer.close()
+    return trainer, rows
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_it_learns(overlap):
+    """A random policy earns -5 a game, a perfect one 10; learning must come near the latter."""
+    config = TrainConfig(
+        total_steps=512 * 40, learning_rate=5e-3, num_envs=16, rollout_length=32, overlap=overlap
+    )
+    _, rows = train(config, 40, network=Quarters(), make_pool=SignalPool)
+    assert rows[0]["eprewmean"] < 0
+    assert rows[-1]["eprewmean"] > 9
+    assert rows[-1]["entropy"] < 0.5 * rows[0]["entropy"]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_same_seed_gives_the_same_parameters_on_real_pong(overlap):
+    config = dataclasses.replace(PONG, overlap=overlap)
+    first, rows = train(config, 4)
+    again, rows_again = train(config, 4)
+    for a, b in zip(leaves(first), leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    timeless = [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
+    assert timeless == [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows_again]
+    other, _ = train(dataclasses.replace(config, seed=2), 4)
+    assert any(not np.array_equal(a, b) for a, b in zip(leaves(first), leaves(other), strict=True))
+
+
+def test_overlap_acts_with_parameters_one_update_old():
+    """Rollout 2 was acted before update 1: its policy at action time is the initial one."""
+    config = dataclasses.replace(PONG, overlap=True, learning_rate=1e-2)
+    plain, rows = train(dataclasses.replace(config, overlap=False), 2)
+    late, late_rows = train(config, 2)
+    assert rows[0]["loss"] == late_rows[0]["loss"]
+    # On policy, the ratio of the first minibatch is 1; one update late it is not.
+    assert late_rows[1]["approx_kl"] > 1.5 * rows[1]["approx_kl"]
+    assert plain.updates == late.updates == 2
+
+
+def test_a_row_has_what_is_promised():
+    _, rows = train(PONG, 1)
+    promised = (
+        "update env_step eprewmean eprewmedian eplenmean episodes loss_policy loss_value entropy approx_kl "
+        "clip_fraction explained_variance grad_norm learning_rate attention_mean attention_max "
+        "attention_entropy seconds_policy seconds_environment seconds_transfer seconds_update"
+    )
+    assert set(promised.split()) <= set(rows[0])
+    assert rows[0]["env_step"] == 32
+    assert rows[0]["eprewmean"] is None
+    json.dumps(rows[0], allow_nan=False)
+    _, rows = train(dataclasses.replace(PONG, network="cnn"), 1)
+    assert not any(name.startswith("attention") for name in rows[0])
+
+
+def test_first_policy_is_nearly_uniform_and_ratio_starts_at_one():
+    _, rows = train(dataclasses.replace(PONG, epochs=1, minibatches=1), 1)
+    assert rows[0]["entropy"] == pytest.approx(np.log(6), abs=0.01)
+    assert rows[0]["approx_kl"] == pytest.approx(0.0, abs=1e-9)
+    assert rows[0]["clip_fraction"] == 0.0
+    assert rows[0]["learning_rate"] == pytest.approx(2.5e-4)
+
+
+def test_statistics_keep_the_last_hundred_whole_games():
+    statistics = EpisodeStatistics()
+    statistics.add(np.arange(150.0), np.arange(150))
+    assert statistics.row() == {"eprewmean": 99.5, "eprewmedian": 99.5, "eplenmean": 99.5, "episodes": 150}
+    again = EpisodeStatistics.from_arrays(statistics.to_arrays())
+    assert again.row() == statistics.row()
+    again.add(np.array([-5.0]), np.array([1]))
+    assert min(again.returns) == -5.0
+    assert len(again.returns) == 100
+
+
+FOUR_DEVICES = """
+import dataclasses, json, sys
+import jax, numpy as np
+from tests.test_trainer import PONG, train
+devices = int(sys.argv[1])
+assert len(jax.local_devices()) == 4
+trainer, rows = train(dataclasses.replace(PONG, devices=devices, learning_rate=1e-3), 3)
+spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
+assert spread == {devices}, spread
+norms = [float(np.linalg.norm(np.asarray(leaf, np.float64))) for leaf in jax.tree.leaves(trainer.state.params)]
+print(json.dumps([norms, [row["loss"] for row in rows]]))
+"""
+
+
+def test_four_devices_train_as_one():
+    """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    results = []
+    for devices in ("1", "4"):
+        run = subprocess.run(
+            [sys.executable, "-c", FOUR_DEVICES, devices],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+        results.append(json.loads(run.stdout.splitlines()[-1]))
+    (one, losses_one), (four, losses_four) = results
+    np.testing.assert_allclose(losses_four, losses_one, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(four, one, rtol=1e-3, atol=1e-4)
