@@ -287,7 +287,7 @@ def test_sampled_auc_scatters_about_the_closed_form_as_100_splits_do():
     saliency = np.round(np.log(saliency))  # ties
     closed = float(metrics.shuffled_auc(saliency[:1], fixations[:1], others[:1])[0])
     values = np.concatenate(
-        [metrics.shuffled_auc(saliency, fixations, others, "paper", jax.random.key(n)) for n in range(150)]
+        [metrics.shuffled_auc(saliency, fixations, others, "paper", jax.random.key(n)) for n in range(300)]
     )
     positives = np.repeat(saliency[0].ravel(), fixations[0].ravel())
     assert len(positives) == samples
@@ -295,7 +295,7 @@ def test_sampled_auc_scatters_about_the_closed_form_as_100_splits_do():
     weights = others[0].ravel() / others[0].sum()
     variance = np.sum(weights * (above - closed) ** 2) / (100 * samples)
     assert abs(values.mean() - closed) < 4 * np.sqrt(variance / len(values))
-    np.testing.assert_allclose(values.std(), np.sqrt(variance), rtol=0.15)
+    np.testing.assert_allclose(values.std(), np.sqrt(variance), rtol=0.08)
 
 
 def test_sampled_auc_agrees_with_100_calls_of_scikit_learn():
