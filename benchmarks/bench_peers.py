@@ -32,7 +32,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from benchmarks.machine import describe_commit, describe_machine
+from benchmarks.machine import describe_machine
 from benchmarks.peer_results import (
     OURS,
     Report,
@@ -45,6 +45,7 @@ from benchmarks.peer_results import (
 )
 from benchmarks.peers.install import ensure_environment
 from fls_jax.errors import UserError
+from fls_jax.provenance import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 128  # of every environment, between two updates
@@ -240,7 +241,7 @@ def bench(settings: Settings, console: Console) -> bool:
     header = {
         "benchmark": "training end to end against peers",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": describe_commit(ROOT),
+        "commit": commit(),
         "machine": machine,
         "settings": {
             name: getattr(settings, name)

@@ -1,0 +1,166 @@
+"""Throughput of every part of training on this machine, each measured in a process of its own.
+
+    make bench ARGS='--networks cnn cnn_sparse_fls --num-envs 8 64'
+
+EnvPool alone, policy alone, update alone, end to end (plain and overlapped), how near the loop comes to
+EnvPool when the network costs nothing, memory, and the compiled update's memory for every network.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import describe_machine
+from benchmarks.measure import PROXY
+from fls_jax.networks.specs import NETWORKS, network_spec
+from fls_jax.provenance import commit, versions
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+# At the paper's minibatch the dense networks' gradients are accumulated, so that they fit a small device.
+DENSE_MICROBATCH = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Measure throughput and memory."""
+
+    game: str = "Pong"
+    """game, as EnvPool spells it"""
+    networks: tuple[str, ...] = ("cnn", "cnn_sparse_fls")
+    """networks whose speed is measured"""
+    num_envs: tuple[int, ...] = (8, 64)
+    """numbers of environments"""
+    updates: int = 5
+    """timed repeats of every measurement; the table shows medians"""
+    compute_dtypes: tuple[str, ...] = ("float32",)
+    """types of the extractor's arithmetic: float32 bfloat16"""
+    memory: bool = True
+    """also analyse the compiled update of all networks (minutes; nothing is run)"""
+    output: Path = RESULTS / "throughput.json"
+    """where the results go"""
+
+
+def measurements(settings: Settings) -> Iterator[dict[str, Any]]:
+    """What is to be measured, as options of benchmarks/measure.py."""
+    for count in settings.num_envs:
+        common = {"game": settings.game, "num-envs": count, "updates": settings.updates}
+        yield common | {"part": "envpool"}
+        yield common | {"part": "end-to-end", "network": PROXY}
+        for network in settings.networks:
+            for dtype in settings.compute_dtypes:
+                chosen = common | {"network": network, "compute-dtype": dtype}
+                yield chosen | {"part": "policy"}
+                yield chosen | {"part": "update"}
+                yield chosen | {"part": "end-to-end"}
+                yield chosen | {"part": "end-to-end", "overlap": True}
+    if settings.memory:
+        for network in NETWORKS:
+            yield {"part": "memory", "network": network}
+            if network_spec(network).torso[0].stride == 1:
+                yield {"part": "memory", "network": network, "microbatch": DENSE_MICROBATCH}
+
+
+def run(options: dict[str, Any]) -> dict[str, Any]:
+    """One measurement in a process of its own; its result, or `error` with the last line it printed."""
+    command = [sys.executable, "-m", "benchmarks.measure", options["part"]]
+    for name, value in options.items():
+        if name != "part":
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        return {"command": shlex.join(command[1:]), "error": lines[-1]}
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def speed(row: dict[str, Any]) -> float | None:
+    """Median steps a second; for an update alone, trained samples a second."""
+    if "seconds" not in row:
+        return None
+    work = row["trained_samples"] if row["part"] == "update" else row["steps"]
+    return work / median(row["seconds"])
+
+
+def loop_efficiency(rows: list[dict[str, Any]], count: int) -> float | None:
+    """Speed of the whole loop around a network of almost no cost, as a share of EnvPool's alone."""
+
+    def find(part: str) -> float | None:
+        chosen = [r for r in rows if r["part"] == part and r.get("num-envs") == count]
+        return next((speed(r) for r in chosen if r.get("network", PROXY) == PROXY), None)
+
+    loop, alone = find("end-to-end"), find("envpool")
+    return loop / alone if loop and alone else None
+
+
+def tables(record: dict[str, Any]) -> list[Table]:
+    """The results for the terminal."""
+    rows = record["rows"]
+    speeds = Table("part", "network", "envs", "type", "per second", "peak memory, GiB", title="Throughput")
+    for row in rows:
+        if row["part"] == "memory":
+            continue
+        name = row["part"] + (", overlapped" if row.get("overlap") else "")
+        value = speed(row)
+        speeds.add_row(
+            name,
+            row.get("network", ""),
+            str(row["num-envs"]),
+            row.get("compute-dtype", ""),
+            row["error"] if value is None else f"{value:,.0f} {'samples' if name == 'update' else 'steps'}",
+            "" if value is None else f"{row['peak_rss_bytes'] / 2**30:.1f}",
+        )
+    for count, share in record["loop_efficiency"].items():
+        speeds.add_row("loop / EnvPool", PROXY, count, "", "" if share is None else f"{share:.2f}", "")
+    memory = Table("network", "microbatch", "GiB", title="Compiled update, minibatch 256 (a proxy, not run)")
+    for row in rows:
+        if row["part"] == "memory":
+            total = row.get("total_bytes")
+            text = row["error"] if total is None else f"{total / 2**30:.2f}"
+            memory.add_row(row["network"], str(row.get("microbatch", "")), text)
+    return [speeds, memory] if memory.row_count else [speeds]
+
+
+def main() -> None:
+    """Measure everything, print, save."""
+    settings = tyro.cli(Settings)
+    console = Console(highlight=False)
+    machine = describe_machine()
+    if machine["load_average"] > 0.5:
+        console.print(f"Warning: the load is {machine['load_average']}; numbers need a quiet machine.")
+    rows = []
+    todo = list(measurements(settings))
+    for number, options in enumerate(todo, start=1):
+        described = " ".join(f"{name}={value}" for name, value in options.items() if name != "game")
+        console.print(f"[{number}/{len(todo)}] {described}", markup=False)
+        rows.append(options | run(options))
+    record = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+        "versions": versions(),
+        "commit": commit(),
+        "loop_efficiency": {str(count): loop_efficiency(rows, count) for count in settings.num_envs},
+        "rows": rows,
+    }
+    settings.output.parent.mkdir(parents=True, exist_ok=True)
+    settings.output.write_text(json.dumps(record, indent=1) + "\n")
+    for table in tables(record):
+        console.print(table)
+    console.print(f"Saved to {settings.output}")
+
+
+if __name__ == "__main__":
+    main()
