@@ -8,9 +8,13 @@ from ale_py import ALEInterface, LoggerMode, roms
 def action_names(rom: str) -> tuple[str, ...]:
     """ALE's names of a game's minimal action set, in the order of the action indices.
 
-    rom: ALE's name of the game (`ms_pacman`). EnvPool numbers its actions in the same order.
+    rom: ALE's name of the game (`ms_pacman`); ValueError for one that it does not have. EnvPool numbers
+    its actions in the same order.
     """
     ALEInterface.setLoggerMode(LoggerMode.Error)
+    path = roms.get_rom_path(rom)
+    if path is None:
+        raise ValueError(f"ALE has no game {rom!r}.")
     emulator = ALEInterface()
-    emulator.loadROM(roms.get_rom_path(rom))
+    emulator.loadROM(path)
     return tuple(action.name for action in emulator.getMinimalActionSet())

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from functools import cache
+from typing import Any
 
 import envpool
 import numpy as np
@@ -32,13 +33,13 @@ def resolve_game(name: str) -> str:
     `pong`, `PongNoFrameskip-v4`, `ALE/Pong-v5` -> `Pong`; `ms_pacman` -> `MsPacman`.
     Raises UserError with the nearest matches for a game that is not there.
     """
-    bare = re.sub(r"^ALE/", "", name.strip())
-    bare = re.sub(r"(-?ram)?(NoFrameskip|Deterministic)?(-v\d+)?$", "", bare)
-    key = re.sub(r"[^a-z0-9]", "", bare.lower())
+    bare = re.sub(r"^ale/", "", name.strip().lower())
+    bare = re.sub(r"(-ram)?(noframeskip|deterministic)?(-v\d+)?$", "", bare)
+    key = re.sub(r"[^a-z0-9]", "", bare)
     known = {game.lower(): game for game in games()}
     if key in known:
         return known[key]
-    near = [known[match] for match in difflib.get_close_matches(key, known, n=4, cutoff=0.5)]
+    near = [known[match] for match in difflib.get_close_matches(key, known, n=4, cutoff=0.6)]
     hint = f"did you mean {' or '.join(near)}?" if near else "`fls games` lists what there is."
     raise UserError(f"There is no game {name!r}; {hint}")
 
@@ -71,7 +72,7 @@ class AtariPool:
         threads: int = 0,
     ) -> None:
         self.num_envs = num_envs
-        self._pool = envpool.make(
+        self._pool: Any = envpool.make(
             f"{game}-v5",
             env_type="gymnasium",
             num_envs=num_envs,
@@ -140,5 +141,5 @@ class AtariPool:
         return restarted
 
     def close(self) -> None:
-        """Stop EnvPool's threads."""
-        self._pool.close()
+        """Stop EnvPool's threads, which end with the pool itself."""
+        self._pool = None
