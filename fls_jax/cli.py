@@ -24,8 +24,11 @@ class Train:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: Literal["paper", "smoke"] = "paper"
     """Defaults of everything not given: the paper's hyper-parameters, or the same for a minute's run."""
-    run_dir: Path | None = None
-    """Folder of the run [default: runs/<Game>/<network>/seed<k>]."""
+    run_dir: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/<Game>/<network>/seed<k>)"),
+    ] = None
+    """Folder of the run."""
     fresh: bool = False
     """Set an existing run folder aside (renamed to <name>.old-<n>) and start anew."""
     wandb: Literal["auto", "offline", "off"] = "auto"

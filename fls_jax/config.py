@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -95,14 +96,18 @@ class TrainConfig:
 
     def validated(self) -> TrainConfig:
         """This configuration, or a UserError that names the value that cannot work."""
-        for name, smallest in _SMALLEST.items():
-            if getattr(self, name) < smallest:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must be at least {smallest}.")
-        for name in ("gamma", "gae_lambda", "sticky_actions"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{_flag(name)} is {getattr(self, name)}; it must lie between 0 and 1.")
-        if self.seed >= 2**31:
-            raise UserError(f"--seed is {self.seed}; it must be below 2^31 (EnvPool's seeds are 32 bits).")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if math.isfinite(value) and low <= value <= high:
+                continue
+            wanted = f"lie between {low:,} and {high:,}" if math.isfinite(high) else f"be at least {low:,}"
+            finite = "" if math.isfinite(value) else " and finite"
+            raise UserError(f"{_flag(name)} is {value}; it must {wanted}{finite}.")
+        if self.seed + self.num_envs > 2**31:
+            raise UserError(
+                f"--seed is {self.seed}; every environment adds its number, and the sum must stay below 2^31 "
+                "(EnvPool's seeds are 32 bits): choose a smaller seed."
+            )
         if self.total_steps < self.steps_per_update:
             raise UserError(
                 f"--total-steps is {self.total_steps}, less than the {self.steps_per_update} steps of one "
@@ -146,23 +151,30 @@ class TrainConfig:
         ]
 
 
-_SMALLEST = {
-    "seed": 0,
-    "num_envs": 1,
-    "rollout_length": 1,
-    "epochs": 1,
-    "minibatches": 1,
-    "learning_rate": 0.0,
-    "adam_epsilon": 0.0,
-    "clip_range": 0.0,
-    "max_grad_norm": 0.0,
-    "max_episode_steps": 1,
-    "microbatch": 0,
-    "checkpoint_every": 1,
-    "keep_checkpoints": 1,
-    "keep_every": 0,
-    "env_threads": 0,
-    "devices": 0,
+_NOT_NEGATIVE = (0, math.inf)
+# EnvPool counts steps in 32 bits; more environments or threads than these are a slip of the finger.
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": _NOT_NEGATIVE,
+    "num_envs": (1, 65_536),
+    "rollout_length": (1, math.inf),
+    "epochs": (1, math.inf),
+    "minibatches": (1, math.inf),
+    "learning_rate": _NOT_NEGATIVE,
+    "adam_epsilon": _NOT_NEGATIVE,
+    "gamma": (0, 1),
+    "gae_lambda": (0, 1),
+    "clip_range": _NOT_NEGATIVE,
+    "value_coefficient": _NOT_NEGATIVE,
+    "entropy_coefficient": _NOT_NEGATIVE,
+    "max_grad_norm": _NOT_NEGATIVE,
+    "sticky_actions": (0, 1),
+    "max_episode_steps": (1, 2**31 - 1),
+    "microbatch": _NOT_NEGATIVE,
+    "checkpoint_every": (1, math.inf),
+    "keep_checkpoints": (1, math.inf),
+    "keep_every": _NOT_NEGATIVE,
+    "env_threads": (0, 4_096),
+    "devices": _NOT_NEGATIVE,
 }
 
 PRESETS: dict[str, TrainConfig] = {

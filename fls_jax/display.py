@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+LIVE_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
 
 
 class TrainingDisplay:
-    """Shows progress, ETA, return and steps/s after every update. A context manager.
+    """Shows progress, return, steps/s and the time left after every update. A context manager.
 
     Without a terminal it prints a plain line for the first update, the last one, and at most one every
     10 seconds in between.
@@ -22,18 +23,21 @@ class TrainingDisplay:
     def __init__(self, title: str, total_steps: int) -> None:
         self._title, self._total = title, total_steps
         self._console = Console(file=sys.stdout, highlight=False)
-        self._live = self._console.is_terminal
-        self._printed = -PLAIN_SECONDS
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._shown: float | None = None
+        # The bar takes what the text leaves; drawn at updates only, not by a thread of its own.
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:3.0f}%  {task.fields[line]}"),
+            BarColumn(bar_width=None, complete_style="green"),
+            TextColumn("{task.fields[line]}", markup=False),
             console=self._console,
+            auto_refresh=False,
+            expand=True,
         )
-        self._task = self._progress.add_task(title, total=total_steps, line="compiling ...")
+        self._task = self._progress.add_task("", total=total_steps, line="compiling ...")
 
     def __enter__(self) -> TrainingDisplay:
         if self._live:
+            self._console.print(self._title, style="bold", markup=False)
             self._progress.start()
         else:
             print(f"{self._title}: compiling ...", flush=True)
@@ -49,26 +53,32 @@ class TrainingDisplay:
 
     def update(self, row: dict[str, Any]) -> None:
         """Show a row of the record."""
+        now = time.monotonic()
+        pause = LIVE_SECONDS if self._live else PLAIN_SECONDS
+        if self._shown is not None and now - self._shown < pause and row["env_step"] < self._total:
+            return
+        self._shown = now
         line = describe(row, self._total)
         if self._live:
-            self._progress.update(self._task, completed=row["env_step"], line=line)
-            return
-        now = time.monotonic()
-        if now - self._printed >= PLAIN_SECONDS or row["env_step"] >= self._total:
-            self._printed = now
-            percent = 100 * row["env_step"] / self._total
-            print(f"{self._title}: {percent:5.1f}%  {line}", flush=True)
+            self._progress.update(self._task, completed=row["env_step"], line=line, refresh=True)
+        else:
+            print(line, flush=True)
 
 
 def describe(row: dict[str, Any], total_steps: int) -> str:
-    """One line of text for a row: steps, return, speed, time left."""
-    mean = row["eprewmean"]
-    score = "no game finished yet" if mean is None else f"return {mean:.2f} ({row['episodes']:,} games)"
-    left = (total_steps - row["env_step"]) / max(row["sps_overall"], 1e-9)
+    """One line of text for a row, under 80 characters: progress, return, speed, time left."""
+    mean, step = row["eprewmean"], row["env_step"]
+    score = "no game finished yet" if mean is None else f"return {mean:,.2f}"
+    left = (total_steps - step) / max(row["sps_overall"], 1e-9)
     return (
-        f"step {row['env_step']:,}/{total_steps:,}  {score}  {row['sps']:,.0f} steps/s  "
-        f"{format_seconds(left)} left"
+        f"{100 * step / total_steps:3.0f}%  {format_steps(step)}/{format_steps(total_steps)} steps  {score}  "
+        f"{row['sps']:,.0f} steps/s  {format_seconds(left)} left"
     )
+
+
+def format_steps(steps: int) -> str:
+    """Up to 99,999 in full, above in millions."""
+    return f"{steps:,}" if steps < 100_000 else f"{steps / 1e6:.2f}M"
 
 
 def format_seconds(seconds: float) -> str:

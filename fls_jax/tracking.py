@@ -6,10 +6,12 @@ a run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import Any, Literal
@@ -21,21 +23,30 @@ Row = dict[str, Any]
 
 
 def read_record(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a last line that was cut short is left out.
+    """The rows of a metrics.jsonl, none where there is no file; a last line cut short is left out.
 
-    Raises UserError for a damaged line elsewhere, with its number.
+    Raises UserError for a file that cannot be read and, with its number, for any other damaged line.
     """
-    if not path.exists():
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
         return []
-    lines = path.read_text().splitlines(keepends=True)
+    except OSError as error:
+        raise UserError(f"The record {path} cannot be read ({error.strerror}).") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+            if type(row["env_step"]) is not int:
+                raise ValueError("env_step is no integer")
+            rows.append(row)
+        except (ValueError, TypeError, KeyError) as error:
             if number == len(lines):
                 break
-            raise UserError(f"{path}, line {number}, is not JSON: remove or correct it.") from error
+            raise UserError(
+                f"{path}, line {number}, is not a row of a record: remove or correct it, or start anew with "
+                "--fresh."
+            ) from error
     return rows
 
 
@@ -66,8 +77,9 @@ class Record:
             raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; rows are on disk since they were written, or `write` has said why not."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
@@ -79,11 +91,15 @@ class Record:
 class WandbRun:
     """A W&B run, or nothing at all when W&B is off or fails; a failure is said once.
 
+    `failure` is what there is to say after the start, or None; what fails later is said on stderr.
+
     Args:
-        directory: the run folder; W&B's files go into its `wandb/`, the run's id into `wandb/run-id`.
+        directory: the run folder; W&B's files go into its `wandb/`, the run's id into
+            `wandb/<job_type>-run-id`.
         config: everything in config.json.
         job_type: `train`, `evaluate`, `gaze` or `video`.
-        mode: `auto` is online where a key is found and offline elsewhere.
+        mode: `auto` is online where a usable key is found and offline elsewhere; W&B's own switches
+            (`WANDB_MODE`, `wandb offline`, `wandb disabled`) are heeded.
     """
 
     def __init__(
@@ -94,9 +110,9 @@ class WandbRun:
         if mode == "off":
             return
         try:
-            self._run = _start(directory, config, job_type, mode, project)
+            self._run, self.failure = _start(directory, config, job_type, mode, project)
         except Exception as error:
-            self._give_up(error)
+            self.failure = _off(error)
 
     def log(self, row: Row) -> None:
         """Send one row, which carries `env_step`; values that are None are left out."""
@@ -105,54 +121,84 @@ class WandbRun:
         try:
             self._run.log({key: value for key, value in row.items() if value is not None})
         except Exception as error:
-            self._give_up(error)
+            self._give_up(_off(error))
 
     def finish(self) -> None:
-        """Close the run."""
+        """Close the run; an online one gets a minute to send the rest."""
         if self._run is None:
             return
         try:
-            self._run.finish(quiet=True)
+            self._run.finish()
         except Exception as error:
-            self._give_up(error)
+            self._give_up(
+                f"W&B has not received the whole run ({_reason(error)}); "
+                f"`wandb sync --include-online {Path(self._run.dir).parent}` sends the rest."
+            )
         self._run = None
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, sentence: str) -> None:
         self._run = None
-        self.failure = f"W&B failed and is off for this run ({str(error).strip().splitlines()[:1]})"
+        self.failure = sentence
+        print(f"fls: {sentence}", file=sys.stderr, flush=True)
 
 
-def _start(directory: Path, config: dict[str, Any], job_type: str, mode: WandbMode, project: str) -> Any:
+def _start(
+    directory: Path, config: dict[str, Any], job_type: str, mode: WandbMode, project: str
+) -> tuple[Any, str | None]:
+    """(the started run or None, what to say of it or None)."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its telemetry calls home, also offline
     import wandb  # takes seconds, so only where it is used
 
     logging.getLogger("wandb").setLevel(logging.ERROR)
-    online = mode == "auto" and os.environ.get("WANDB_MODE", "online") == "online" and _has_key(wandb)
+    asked = wandb.setup().settings.mode
+    if asked == "disabled":
+        return None, None
     home = directory / "wandb"
     home.mkdir(parents=True, exist_ok=True)
-    run = wandb.init(
-        project=project,
-        dir=str(directory),
-        id=_run_id(home, job_type),
-        name=f"{config['game']}-{config['network']}-seed{config['seed']}",
-        group=f"{config['game']}/{config['network']}",
-        job_type=job_type,
-        tags=[config["game"], config["network"], job_type],
-        config=config,
-        mode="online" if online else "offline",
-        resume="allow",
-        settings=wandb.Settings(silent=True, console="off", init_timeout=30, x_disable_meta=False),
-    )
+    arguments: dict[str, Any] = {
+        "project": project,
+        "dir": str(directory),
+        "id": _run_id(home, job_type),
+        "name": f"{config['game']}-{config['network']}-seed{config['seed']}",
+        "group": f"{config['game']}/{config['network']}",
+        "job_type": job_type,
+        "tags": [config["game"], config["network"], job_type],
+        "config": config,
+        "resume": "allow",
+    }
+    run, failure = None, None
+    if mode == "auto" and asked == "online":
+        try:
+            if wandb.login(prompt=False):
+                run = wandb.init(mode="online", settings=_settings(wandb), **arguments)
+        except Exception as error:
+            wandb.teardown()  # its service holds the run's id until it ends
+            failure = (
+                f"W&B cannot be reached with the key that is set, so this run is recorded offline "
+                f"({_reason(error)}); `wandb sync {home}/offline-run-*` sends it."
+            )
+    run = run or wandb.init(mode="offline", settings=_settings(wandb), **arguments)
     run.define_metric("env_step")
     run.define_metric("*", step_metric="env_step")
-    return run
+    return run, failure
 
 
-def _has_key(wandb: Any) -> bool:
-    try:
-        return bool(wandb.login(prompt=False))
-    except Exception:  # an unusable key or server is the same as none
-        return False
+def _settings(wandb: Any) -> Any:
+    """Silent, the terminal left alone, and no wait for a lost network beyond half a minute or a minute."""
+    return wandb.Settings(
+        silent=True, console="off", init_timeout=20, finish_timeout=60, finish_timeout_raises=True
+    )
+
+
+def _off(error: Exception) -> str:
+    return f"W&B failed and is off for this run ({_reason(error)}); metrics.jsonl has everything."
+
+
+def _reason(error: Exception) -> str:
+    """An error in a few words."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _run_id(home: Path, job_type: str) -> str:
