@@ -197,7 +197,7 @@ def test_what_was_refused_is_named(tmp_path):
     with pytest.raises(UnsafePickleError, match=r"it asks for 'posix.system'"):
         load_arrays(tmp_path / "model.pkl")
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": np.array([None])}))
-    with pytest.raises(UnsafePickleError, match=r"array of 'O8'; only numbers are read, no objects"):
+    with pytest.raises(UnsafePickleError, match=r"array of dtype 'O8'; only numbers are read, no objects"):
         load_arrays(tmp_path / "model.pkl")
 
 
