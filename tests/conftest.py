@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-import jax
-import pytest
-from jaxtyping import install_import_hook
+import os
+import zlib
+from pathlib import Path
+
+# Compilation is most of the time of the tests, and many compile the same programs in several processes.
+_cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax  # noqa: E402 (after the cache is set)
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,8 +28,4 @@ _hook.__enter__()
 @pytest.fixture
 def rng(request):
     """A NumPy generator that is the same for a test in every run."""
-    import zlib
-
-    import numpy as np
-
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))

@@ -1,0 +1,106 @@
+"""The map of the house: imports point down it, and one file knows each library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fls_jax"
+
+# Top to bottom, as in docs/design.md; a module may import from its own row and from rows below.
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"training", "evaluation", "video", "gaze", "benchmark", "report", "baselines_import"},
+    {"trainer"},
+    {"collector", "agent", "game_recorder"},
+    {
+        "envs", "checkpoints", "tracking", "movie", "ale", "placement", "run_folder", "display",
+        "interruption", "allocator", "provenance", "timing", "pickled_arrays",
+    },
+    {"rollout", "saliency"},
+    {"ppo", "drawing"},
+    {"optimiser", "metrics", "statistics", "networks"},
+    {"config", "types"},
+    {"errors"},
+)  # fmt: skip
+PURE = {
+    "rollout",
+    "saliency",
+    "ppo",
+    "drawing",
+    "optimiser",
+    "metrics",
+    "statistics",
+    "networks",
+    "config",
+    "types",
+}
+KNOWS = {
+    "envpool": {"envs"},
+    "orbax": {"checkpoints"},
+    "wandb": {"tracking"},
+    "av": {"movie"},
+    "ale_py": {"ale"},
+    "tyro": {"cli"},
+}
+
+
+def modules():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Full names of all that a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(name):
+    return next((depth for depth, rooms in enumerate(LAYERS) if name in rooms), None)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = layer(room(path))
+    assert own is not None, f"{path.name} stands on no layer: give it a place in LAYERS and in docs/design.md"
+    for name in imported(path):
+        if name.startswith("fls_jax."):
+            target = name.split(".")[1]
+            assert layer(target) is not None, f"{path.name} imports {name}, which has no place"
+            assert layer(target) >= own, f"{path.name} imports {target}, which stands above it"
+
+
+@pytest.mark.parametrize(("library", "files"), KNOWS.items())
+def test_one_file_knows_each_library(library, files):
+    knowing = {room(p) for p in modules() if any(n.split(".")[0] == library for n in imported(p))}
+    assert knowing <= files
+
+
+def test_pure_rooms_touch_no_files_clocks_or_environments():
+    outside = {"os", "time", "pathlib", "subprocess", "envpool", "orbax", "wandb", "requests", "socket"}
+    for path in modules():
+        if room(path) in PURE:
+            assert not {n.split(".")[0] for n in imported(path)} & outside, path
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, fls_jax; print(sorted({'jax', 'flax', 'envpool', 'numpy', 'wandb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
