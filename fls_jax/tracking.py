@@ -20,6 +20,9 @@ from fls_jax.errors import UserError
 
 WandbMode = Literal["auto", "offline", "off"]
 Row = dict[str, Any]
+# How long W&B may hold up the start and the end of an online run.
+START_SECONDS = 20.0
+FINISH_SECONDS = 60.0
 
 
 def read_record(path: Path) -> list[Row]:
@@ -124,7 +127,7 @@ class WandbRun:
             self._give_up(_off(error))
 
     def finish(self) -> None:
-        """Close the run; an online one gets a minute to send the rest."""
+        """Close the run; an online one gets FINISH_SECONDS to send the rest."""
         if self._run is None:
             return
         try:
@@ -185,9 +188,13 @@ def _start(
 
 
 def _settings(wandb: Any) -> Any:
-    """Silent, the terminal left alone, and no wait for a lost network beyond half a minute or a minute."""
+    """Silent, the terminal left alone, no endless wait for a network."""
     return wandb.Settings(
-        silent=True, console="off", init_timeout=20, finish_timeout=60, finish_timeout_raises=True
+        silent=True,
+        console="off",
+        init_timeout=START_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
     )
 
 
