@@ -13,7 +13,7 @@ _SPEED_VARIABLES = ("GLIBC_TUNABLES", "JAX_", "LD_PRELOAD", "MALLOC_", "MKL_", "
 
 def describe_machine() -> dict[str, Any]:
     """CPU model, usable cores, memory in GiB, system, Python, load and the environment's speed settings."""
-    settings = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)}
+    settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith(_SPEED_VARIABLES)}
     return machine() | {
         "python": platform.python_version(),
         "load_average": round(os.getloadavg()[0], 2),

@@ -143,20 +143,21 @@ def compiled_memory(options: Measure) -> dict[str, Any]:
         return init_train_state(params, config)
 
     T, N = config.rollout_length, config.num_envs
-    numbers, flags = jax.ShapeDtypeStruct((T, N), jnp.float32), jax.ShapeDtypeStruct((T, N), jnp.bool_)
+    shape: Any = jax.ShapeDtypeStruct
+    numbers, flags = shape((T, N), jnp.float32), shape((T, N), jnp.bool_)
     trajectory = Trajectory(
-        observations=jax.ShapeDtypeStruct((T, N, 4, 84, 84), jnp.uint8),
-        actions=jax.ShapeDtypeStruct((T, N), jnp.int32),
+        observations=shape((T, N, 4, 84, 84), jnp.uint8),
+        actions=shape((T, N), jnp.int32),
         log_probs=numbers,
         values=numbers,
         rewards=numbers,
         terminated=flags,
         truncated=flags,
         truncation_values=numbers,
-        last_value=jax.ShapeDtypeStruct((N,), jnp.float32),
+        last_value=shape((N,), jnp.float32),
     )
     key = jax.random.key(0)
-    update = make_update(network_apply(network), config, scanned=True)
+    update: Any = make_update(network_apply(network), config, scanned=True)
     start = time.perf_counter()
     analysis = update.lower(jax.eval_shape(fresh, key), trajectory, key).compile().memory_analysis()
     return {

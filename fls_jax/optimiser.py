@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -35,13 +37,11 @@ def scale_by_tensorflow_adam(epsilon: float) -> optax.GradientTransformation:
             count, mu=jax.tree.map(jnp.zeros_like, params), nu=jax.tree.map(jnp.zeros_like, params)
         )
 
-    def update(
-        gradients: Params, state: optax.ScaleByAdamState, params: Params | None = None
-    ) -> tuple[Params, optax.ScaleByAdamState]:
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         del params
-        count = state.count + 1
-        mean = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state.mu, gradients)
-        square = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, state.nu, gradients)
+        count = jnp.asarray(state.count) + 1
+        mean = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state.mu, updates)
+        square = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, state.nu, updates)
         t = count.astype(jnp.float32)
         correction = jnp.sqrt(1 - B2**t) / (1 - B1**t)
         steps = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + epsilon), mean, square)
@@ -56,5 +56,7 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
         scale_by_tensorflow_adam(config.adam_epsilon),
-        optax.scale_by_schedule(lambda count: -learning_rate(count // steps_per_update + 1, config)),
+        optax.scale_by_schedule(
+            lambda count: -learning_rate(jnp.asarray(count) // steps_per_update + 1, config)
+        ),
     )

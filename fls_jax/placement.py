@@ -30,7 +30,9 @@ class Placement:
                 f"--num-envs is {num_envs}, which does not divide among {count} devices: "
                 f"choose a multiple of {count}, or fewer --devices."
             )
-        self.mesh: Mesh = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=local[:count])
+        self.mesh: Mesh = jax.make_mesh(
+            (count,), ("data",), axis_types=(AxisType.Auto,), devices=local[:count]
+        )
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.by_env = NamedSharding(self.mesh, PartitionSpec("data"))
         self.by_time_and_env = NamedSharding(self.mesh, PartitionSpec(None, "data"))

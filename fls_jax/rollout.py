@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fls_jax.ppo import ApplyFn, action_log_probs
@@ -26,14 +27,14 @@ def channels_last(observations: Array) -> Array:
     return jnp.moveaxis(observations, -3, -1)
 
 
-def make_policy_step(apply: ApplyFn) -> Callable[[Params, Array, Array, Array], PolicyStep]:
+def make_policy_step(apply: ApplyFn) -> Callable[[Params, Array, Array, np.int32], PolicyStep]:
     """Jitted (params, observations [N, ...], key, t) -> PolicyStep, actions sampled from the policy.
 
     The randomness of step t of a rollout is the rollout's key folded with t.
     """
 
     @jax.jit
-    def policy_step(params: Params, observations: Array, key: Array, t: Array) -> PolicyStep:
+    def policy_step(params: Params, observations: Array, key: Array, t: Any) -> PolicyStep:
         output = apply(params, observations)
         actions = jax.random.categorical(jax.random.fold_in(key, t), output.logits).astype(jnp.int32)
         return PolicyStep(actions, action_log_probs(output.logits, actions), output.value)

@@ -108,7 +108,9 @@ def test_loss_and_its_gradient(rng):
     hyper = oracle.Hyperparameters()
     theirs, gradients = oracle.loss_and_gradients(
         params,
-        oracle.Minibatch(flat["observations"], flat["actions"], flat["log_probs"], flat["values"], raw, returns),
+        oracle.Minibatch(
+            flat["observations"], flat["actions"], flat["log_probs"], flat["values"], raw, returns
+        ),
         hyper,
     )
     batch = ppo.Minibatch(
@@ -143,7 +145,15 @@ def test_two_whole_updates_agree_with_numpy(scanned, rng):
         assert int(state.update) == number
         np.testing.assert_allclose(metrics["learning_rate"], rate, rtol=1e-6)
         names = {"loss_policy": "policy_loss", "loss_value": "value_loss", "grad_norm": "gradient_norm"}
-        for name in ("loss", "loss_policy", "loss_value", "entropy", "approx_kl", "clip_fraction", "grad_norm"):
+        for name in (
+            "loss",
+            "loss_policy",
+            "loss_value",
+            "entropy",
+            "approx_kl",
+            "clip_fraction",
+            "grad_norm",
+        ):
             mean = np.mean([row[names.get(name, name)] for row in rows])
             np.testing.assert_allclose(metrics[name], mean, rtol=2e-3, atol=1e-6, err_msg=name)
     assert max(row["gradient_norm"] for row in rows) > 0.5, "the clip of the gradient norm was not exercised"

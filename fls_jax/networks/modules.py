@@ -6,6 +6,7 @@ Shapes: B batch, H x W x C features, h x w attention, A actions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -25,9 +26,7 @@ _ORTHOGONAL = nn.initializers.orthogonal(np.sqrt(2.0))
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": nn.relu, "tanh": jnp.tanh, "elu": nn.elu}
 
 
-def attention_scores(
-    scores: Float[Array, "B H W maps"], spec: AttentionSpec
-) -> Float[Array, "B H W"]:
+def attention_scores(scores: Float[Array, "B H W maps"], spec: AttentionSpec) -> Float[Array, "B H W"]:
     """Raw scores [B, H, W, maps] -> one non-negative attention map, float32 [B, H, W]."""
     scores = scores.astype(jnp.float32)
     if spec.score == "softmax":
@@ -56,9 +55,9 @@ class AttentionGate(nn.Module):
     def __call__(self, features: Array) -> tuple[Array, Array]:
         spec = self.spec
         window = (spec.kernel, spec.kernel)
-        conv = {"kernel_init": _ORTHOGONAL, "padding": "SAME", "dtype": self.dtype}
-        hidden = _ACTIVATIONS[spec.activation](nn.Conv(spec.hidden, window, name="hidden", **conv)(features))
-        attention = attention_scores(nn.Conv(spec.maps, window, name="score", **conv)(hidden), spec)
+        conv = partial(nn.Conv, kernel_init=_ORTHOGONAL, padding="SAME", dtype=self.dtype)
+        hidden = _ACTIVATIONS[spec.activation](conv(spec.hidden, window, name="hidden")(features))
+        attention = attention_scores(conv(spec.maps, window, name="score")(hidden), spec)
         return features * attention[..., None].astype(features.dtype), attention
 
 
@@ -90,11 +89,15 @@ class Extractor(nn.Module):
             )
             for number, conv in enumerate(self.spec.torso, start=1)
         ]
-        gates = self.spec.attention.after if self.spec.attention else ()
-        self.gates = {
-            str(number): AttentionGate(self.spec.attention, dtype=self.dtype, name=f"attention{number}")
-            for number in gates
-        }
+        attention = self.spec.attention
+        self.gates = (
+            {
+                str(number): AttentionGate(attention, dtype=self.dtype, name=f"attention{number}")
+                for number in attention.after
+            }
+            if attention
+            else {}
+        )
         self.dense = nn.Dense(FEATURES, kernel_init=_ORTHOGONAL, dtype=self.dtype)
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:

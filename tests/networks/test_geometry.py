@@ -20,7 +20,9 @@ def test_published_geometry(name):
 
 def test_only_padded_rsppo_differs_from_the_truth():
     differing = [
-        name for name, spec in NETWORKS.items() if attention_geometry(spec) != attention_geometry(spec, published=True)
+        name
+        for name, spec in NETWORKS.items()
+        if attention_geometry(spec) != attention_geometry(spec, published=True)
     ]
     assert differing == ["cnn_rsppo"]
     assert attention_geometry(network_spec("cnn_rsppo")) == Geometry(36, 8, 1)
