@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -18,13 +18,14 @@ import numpy as np
 from fls_jax.collector import Collector, Rollout
 from fls_jax.config import TrainConfig
 from fls_jax.envs import AtariPool
-from fls_jax.networks.chunking import CPU_CHUNK_SIZE
+from fls_jax.networks.chunking import default_chunk_size
 from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import network_spec
 from fls_jax.placement import Placement
 from fls_jax.ppo import ApplyFn, TrainState, init_train_state, make_update
 from fls_jax.rollout import channels_last
 from fls_jax.timing import PhaseTimer
+from fls_jax.types import NetworkOutput, Params
 
 SCORE_WINDOW = 100
 _PARAMETERS, _ROLLOUTS, _UPDATES = range(3)
@@ -76,18 +77,21 @@ class EpisodeStatistics:
 
 def build_network(config: TrainConfig, num_actions: int, devices: int = 1) -> ActorCritic:
     """The configured network, in the form that suits the backend."""
-    on_one_cpu = jax.default_backend() == "cpu" and devices == 1
     return ActorCritic(
         network_spec(config.network),
         num_actions,
         dtype=jnp.dtype(config.compute_dtype),
-        chunk_size=CPU_CHUNK_SIZE if on_one_cpu else None,
+        chunk_size=default_chunk_size(devices),
     )
 
 
 def network_apply(network: nn.Module) -> ApplyFn:
     """(params, observations uint8 [N, 4, 84, 84] as EnvPool lays them out) -> NetworkOutput."""
-    return lambda params, observations: network.apply({"params": params}, channels_last(observations))
+
+    def apply(params: Params, observations: jax.Array) -> NetworkOutput:
+        return cast(NetworkOutput, network.apply({"params": params}, channels_last(observations)))
+
+    return apply
 
 
 def atari_pool(config: TrainConfig, seed: int) -> AtariPool:
@@ -128,7 +132,9 @@ class Trainer:
         self.state: TrainState = self._initial_state()
         self.statistics = EpisodeStatistics()
         self.updates = 0
-        self._update = make_update(self._apply, config, self.placement.mesh if self.placement.count > 1 else None)
+        self._update = make_update(
+            self._apply, config, self.placement.mesh if self.placement.count > 1 else None
+        )
         self._collector = Collector(self._pool, self._apply, config.rollout_length, self.placement)
         self._actor = ThreadPoolExecutor(1, "actor") if config.overlap else None
         self._pending: Future[Rollout] | None = None
@@ -192,14 +198,14 @@ class Trainer:
     def _next_rollout(self) -> Rollout:
         if self._actor is None:
             return self._collector.collect(self.state.params, self._stream(_ROLLOUTS, self.updates))
-        rollout = (self._pending or self._start_rollout(self.updates)).result()
-        self._pending = self._start_rollout(self.updates + 1)
+        rollout = (self._pending or self._start_rollout(self._actor, self.updates)).result()
+        self._pending = self._start_rollout(self._actor, self.updates + 1)
         return rollout
 
-    def _start_rollout(self, number: int) -> Future[Rollout]:
+    def _start_rollout(self, actor: ThreadPoolExecutor, number: int) -> Future[Rollout]:
         # The update donates its parameters, so the actor plays with copies.
         params = jax.tree.map(jnp.copy, self.state.params)
-        return self._actor.submit(self._collector.collect, params, self._stream(_ROLLOUTS, number))
+        return actor.submit(self._collector.collect, params, self._stream(_ROLLOUTS, number))
 
     def _stream(self, purpose: int, number: int) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)

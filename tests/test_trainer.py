@@ -171,7 +171,10 @@ print(json.dumps([norms, [row["loss"] for row in rows]]))
 
 def test_four_devices_train_as_one():
     """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+    }
     results = []
     for devices in ("1", "4"):
         run = subprocess.run(

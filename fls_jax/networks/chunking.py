@@ -17,9 +17,9 @@ from jax import Array
 CPU_CHUNK_SIZE = 8
 
 
-def default_chunk_size() -> int | None:
-    """8 on a single CPU device; None (the whole batch at once) on accelerators and on a mesh."""
-    return CPU_CHUNK_SIZE if jax.default_backend() == "cpu" and jax.device_count() == 1 else None
+def default_chunk_size(devices: int = 1) -> int | None:
+    """8 for a computation on one CPU device; None (the whole batch at once) on accelerators and meshes."""
+    return CPU_CHUNK_SIZE if jax.default_backend() == "cpu" and devices == 1 else None
 
 
 def in_chunks(function: Callable[[Array], Any], batch: Array, chunk_size: int | None) -> Any:
