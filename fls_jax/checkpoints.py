@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import sys
+from collections.abc import Collection, Generator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import Sharding
+from orbax.checkpoint import checkpoint_managers as policy
 
 from fls_jax.errors import UserError
 from fls_jax.types import Params
@@ -46,16 +50,25 @@ class CheckpointStore:
     Args:
         directory: the run's checkpoints folder; made if missing.
         keep: how many of the latest are kept.
-        keep_every: env_steps; the checkpoints at its multiples are also kept, forever. 0: none.
+        keep_every: env_steps; the first checkpoint of every such interval is also kept, forever. 0: none.
+
+    Raises UserError where the folder cannot be written.
     """
 
     def __init__(self, directory: Path, keep: int = 3, keep_every: int = 0) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        _quiet_orbax()
         self._directory = directory.absolute()
+        policies: list[Any] = [policy.LatestN(keep)]
+        if keep_every:
+            policies.append(_FirstOfEvery(keep_every))
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, keep_period=keep_every or None, cleanup_tmp_directories=True
+            preservation_policy=policy.AnyPreservationPolicy(policies),
+            cleanup_tmp_directories=True,
+            # Where the disk is too full for a folder, asynchronous creation hangs for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
-        self._manager = ocp.CheckpointManager(self._directory, item_names=_ITEMS, options=options)
+        with _disk_errors(self._directory):
+            self._manager = ocp.CheckpointManager(self._directory, item_names=_ITEMS, options=options)
 
     def save(self, step: int, params: Params, learner: dict[str, Any]) -> None:
         """Start to save a checkpoint; the arrays may be donated as soon as this returns.
@@ -76,38 +89,48 @@ class CheckpointStore:
             self._manager.check_for_errors()
 
     def close(self) -> None:
-        """Wait, then let go of the folder."""
-        self.wait()
-        self._manager.close()
+        """Wait, then let go of the folder, also where a save failed (which raises UserError)."""
+        try:
+            self.wait()
+        finally:
+            with _disk_errors(self._directory):
+                self._manager.close()
 
     def restore_latest(self, params: Params, learner: dict[str, Any], sharding: Sharding) -> Restored | None:
         """The latest checkpoint that can be read, shaped like the examples given; None if there is none.
 
-        Damaged ones are set aside as `../damaged-checkpoints/<step>`, never deleted, and named in the
-        result. UserError where checkpoints exist and all are damaged.
+        NumPy arrays among the examples come back as NumPy arrays, the others as arrays on `sharding`.
+        Damaged checkpoints after it are moved to `../damaged-checkpoints/<step>-<n>`, never deleted, and
+        named in the result. UserError where checkpoints exist and none can be read: all then stay.
         """
+        examples = {"params": params, "learner": learner}
         damaged: dict[int, str] = {}
         for step in reversed(checkpoint_steps(self._directory)):
             try:
-                items = _restore(self._manager, step, {"params": params, "learner": learner}, sharding)
+                items = _restore(self._manager, step, examples)
             except _DAMAGE as error:
-                damaged[step] = str(error).strip().splitlines()[0][:200] if str(error) else type(error).__name__
-                self._set_aside(step)
+                damaged[step] = _first_line(error)
                 continue
-            return Restored(step, items["params"], items["learner"], damaged)
+            with _disk_errors(self._directory):
+                self._set_aside(damaged)
+            placed = jax.tree.map(lambda x, array: _place(x, array, sharding), examples, items)
+            return Restored(step, placed["params"], placed["learner"], damaged)
         if damaged:
             raise UserError(
-                f"None of the checkpoints in {self._directory} can be read ({', '.join(map(str, damaged))}); "
-                "they were set aside in damaged-checkpoints. Start anew with --fresh."
+                f"None of the checkpoints in {self._directory} can be read ("
+                f"{'; '.join(f'{step}: {reason}' for step, reason in damaged.items())}): put a copy back, or "
+                "start anew with --fresh, which sets the folder aside."
             )
         return None
 
-    def _set_aside(self, step: int) -> None:
+    def _set_aside(self, steps: Collection[int]) -> None:
         home = self._directory.parent / "damaged-checkpoints"
-        home.mkdir(exist_ok=True)
-        target = next(home / f"{step}-{n}" for n in range(1, 10_000) if not (home / f"{step}-{n}").exists())
-        (self._directory / str(step)).rename(target)
-        self._manager.reload()
+        for step in steps:
+            home.mkdir(exist_ok=True)
+            target = next(q for n in range(1, 10_000) if not (q := home / f"{step}-{n}").exists())
+            (self._directory / str(step)).rename(target)
+        if steps:
+            self._manager.reload()
 
 
 def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
@@ -115,7 +138,7 @@ def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
 
     UserError where there is no such checkpoint or it cannot be read.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    _quiet_orbax()
     steps = checkpoint_steps(directory)
     if not steps:
         raise UserError(f"There is no checkpoint in {directory}: train the run first, or check the path.")
@@ -124,41 +147,83 @@ def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
     if step not in steps:
         there = ", ".join(map(str, steps))
         raise UserError(f"There is no checkpoint at step {step} in {directory}; there are: {there}.")
-    device = SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.CheckpointManager(directory.absolute(), item_names=_ITEMS) as manager:
+    path = directory.absolute() / str(step) / "params"
+    with ocp.StandardCheckpointer() as reader:
         try:
-            tree = manager.item_metadata(step)["params"]
-            shapes = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), dict(tree))
-            params = _restore(manager, step, {"params": shapes}, device)["params"]
-        except _DAMAGE as error:
-            raise UserError(f"The checkpoint {directory / str(step)} cannot be read ({error}).") from error
-    return step, jax.tree.map(np.asarray, params)
+            tree = reader.metadata(path).item_metadata.tree
+            return step, reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
+        except (*_DAMAGE, AttributeError) as error:  # metadata of nothing is None
+            raise UserError(
+                f"The checkpoint {directory / str(step)} cannot be read ({_first_line(error)}): choose "
+                "another step or put a copy back."
+            ) from error
 
 
-def _restore(
-    manager: ocp.CheckpointManager, step: int, examples: dict[str, Any], sharding: Sharding
-) -> dict[str, Any]:
-    """The named items, placed explicitly: where they were saved may not exist here."""
+def _restore(manager: ocp.CheckpointManager, step: int, examples: dict[str, Any]) -> dict[str, Any]:
+    """The named items, shaped like the examples, as NumPy arrays.
 
-    def placed(x: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
+    Where and how they were saved may not exist here, and a read of JAX arrays that fails leaves coroutines
+    behind that print tracebacks.
+    """
     args = {
-        name: ocp.args.StandardRestore(jax.tree.map(placed, tree)) for name, tree in examples.items()
+        name: ocp.args.StandardRestore(jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree))
+        for name, tree in examples.items()
     }
     restored = manager.restore(step, args=ocp.args.Composite(**args))
-    return {name: restored[name] for name in examples}
+    items = {name: restored[name] for name in examples}
+    if jax.tree.map(np.shape, items) != jax.tree.map(np.shape, examples):
+        raise ValueError("its arrays have the shapes of another network")
+    return items
+
+
+def _place(example: Any, array: np.ndarray, sharding: Sharding) -> Any:
+    # float64 and int64 would lose bits as JAX arrays.
+    if isinstance(example, np.ndarray):
+        return array
+    return jax.device_put(array, sharding, may_alias=False)
+
+
+class _FirstOfEvery(policy.PreservationPolicy):
+    """Preserves the first checkpoint at or after every multiple of `interval` steps from the first on."""
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+
+    def should_preserve(
+        self, checkpoints: Sequence[policy.PolicyCheckpointInfo], *, context: policy.PreservationContext
+    ) -> list[bool]:
+        intervals = [info.step // self._interval for info in checkpoints]
+        return [n > before for n, before in zip(intervals, [0, *intervals], strict=False)]
+
+
+@cache
+def _quiet_orbax() -> None:
+    """No tracebacks of errors that Orbax also raises: not in its log, nor of the reads and writes that
+    were under way beside a failed one and find their event loop closed when they end.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextlib.contextmanager
-def _disk_errors(directory: Path):
+def _disk_errors(directory: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
         text = str(error)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "ENOSPC" in text
         if full or isinstance(error, OSError) or "PERMISSION_DENIED" in text or "RESOURCE_EXHAUSTED" in text:
-            reason = "the disk is full" if full else text.strip().splitlines()[0][:200]
+            reason = "the disk is full" if full else _first_line(error)
             raise UserError(
                 f"The checkpoint in {directory} could not be saved: {reason}. Make room or rights, then run "
                 "the same command again: it goes on from the last complete checkpoint."

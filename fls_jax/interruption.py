@@ -4,35 +4,62 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopFlag:
     """The first signal asks the run to stop; the second ends the process at once.
 
-    Use as a context manager, entered before the first compilation; the handlers that stood before
-    come back at the end.
+    Use as a context manager in the main thread, entered before the first compilation; the handlers
+    that stood before come back at the end.
+
+    Python runs signal handlers only between two of its own instructions, so a compilation would hold
+    them back. The interpreter also writes each signal's number to a pipe, without that delay, and a
+    thread reads it there. Each of the two ways counts for itself.
     """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._handled = 0
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def __enter__(self) -> StopFlag:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._thread.start()
+        self._fd_before = signal.set_wakeup_fd(self._writer)
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        os.close(self._writer)  # ends the thread
+        self._thread.join()
+        os.close(self._reader)
+
+    def _watch(self) -> None:
+        seen = 0
+        while number := os.read(self._reader, 1):
+            if number[0] in _SIGNALS:
+                seen += 1
+                self._received(signal.Signals(number[0]), seen)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
+        self._handled += 1
+        self._received(signal.Signals(number), self._handled)
+
+    def _received(self, number: signal.Signals, times: int) -> None:
+        if times > 1:
             os.write(2, b"\nStopped at once; the last complete checkpoint stands.\n")
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
-        os.write(2, b"\nStopping after this update (the same signal again stops at once) ...\n")
+        if self.signal is None:
+            self.signal = number
+            os.write(2, b"\nStopping after this update (a second signal stops at once) ...\n")

@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,20 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def open_run(path: Path, fresh: bool = False) -> Iterator[RunFolder]:
+def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
     """The folder of a run, made if missing and locked for this process until the end of the block.
 
     fresh: an existing folder is first renamed to `<name>.old-<n>`; nothing is deleted. A dead process
     holds no lock. Raises UserError where another training holds it or the folder cannot be written.
     """
+    path = Path(os.path.abspath(path))  # so that `.` has a name and means the new folder after a renaming
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
         if fresh and any(p.name != ".lock" for p in path.iterdir()):
-            aside = next(q for n in range(1, 10_000) if not (q := path.with_name(f"{path.name}.old-{n}")).exists())
-            path.rename(aside)
+            path.rename(
+                next(q for n in count(1) if not (q := path.with_name(f"{path.name}.old-{n}")).exists())
+            )
             path.mkdir()
             lock.close()
             lock = _lock(path)

@@ -9,12 +9,13 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fls_jax.ale import action_names
 from fls_jax.allocator import description as allocator_description
@@ -136,10 +137,13 @@ class _Job:
             self.loop()
             self.save()
             self.store.wait()
-        state = "Stopped" if self.trainer.env_step < self.total else "Finished"
+        step = self.trainer.env_step
+        if step == 0:
+            print("Stopped before the first update: there is nothing to save. The same command starts anew.")
+            return
+        state = "Stopped" if step < self.total else "Finished"
         print(
-            f"{state} at step {self.trainer.env_step:,} of {self.total:,}. Checkpoint: "
-            f"{self.folder.checkpoints / str(self.trainer.env_step)}"
+            f"{state} at step {step:,} of {self.total:,}. Checkpoint: {self.folder.checkpoints / str(step)}"
         )
         if state == "Stopped":
             print("The same command goes on from there.")
@@ -175,26 +179,35 @@ class _Job:
     def check_finite(self, row: Row) -> None:
         """UserError where the loss or the gradient is not finite: nothing after that is worth saving."""
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(row[name])]
-        if not bad:
-            return
+        if bad:
+            raise self.diverged(" and ".join(bad))
+
+    def diverged(self, what: str) -> UserError:
+        """What to say where `what` is not finite after the update just made."""
         self.store.wait()
         steps = checkpoint_steps(self.folder.checkpoints)
-        good = f"the last good checkpoint is {self.folder.checkpoints / str(steps[-1])}" if steps else (
-            "there is no checkpoint yet"
-        )
-        raise UserError(
-            f"{' and '.join(bad)} not finite at update {row['update']} (step {row['env_step']:,}); {good}. "
-            "Lower --learning-rate or check the settings."
+        good = "there is no checkpoint yet"
+        if steps:
+            good = f"the last good checkpoint is {self.folder.checkpoints / str(steps[-1])}"
+        return UserError(
+            f"Training diverged: {what} not finite at update {self.trainer.updates} "
+            f"(step {self.trainer.env_step:,}); {good}. Lower --learning-rate or check the "
+            "settings."
         )
 
     def save(self) -> None:
-        """Start to save a checkpoint, once a step."""
-        if self.saved != self.trainer.env_step:
-            self.saved = self.trainer.env_step
-            self.store.save(self.saved, *self.trainer.checkpoint())
+        """Start to save a checkpoint, once a step; UserError where a parameter is not finite."""
+        if self.saved == self.trainer.env_step:
+            return
+        params, learner = self.trainer.checkpoint()
+        # An update can spoil the parameters after its own loss and gradient were still finite.
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+            raise self.diverged("parameters")
+        self.store.save(self.trainer.env_step, params, learner)
+        self.saved = self.trainer.env_step
 
     @contextlib.contextmanager
-    def closing(self) -> Iterator[None]:
+    def closing(self) -> Generator[None]:
         """Close what was opened, also after an error; the first error is the one that is told."""
         try:
             yield
