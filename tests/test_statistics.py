@@ -7,8 +7,16 @@ import pytest
 import scipy.stats
 
 from fls_jax.envs import games
-from fls_jax.human_scores import REFERENCES, human_normalised
-from fls_jax.statistics import bootstrap_intervals, interquartile_mean, iqm, mean, median, median_of_means
+from fls_jax.statistics import (
+    REFERENCES,
+    bootstrap_intervals,
+    human_normalised,
+    interquartile_mean,
+    iqm,
+    mean,
+    median,
+    median_of_means,
+)
 
 SCORES = np.array(
     [[((7 * i * i + 13 * j**3 + 5 * i * j + 3) % 97) / 20 for j in range(6)] for i in range(10)]
@@ -60,7 +68,7 @@ def test_a_seed_gives_one_result_whatever_the_chunk(monkeypatch):
     one = bootstrap_intervals(SCORES, STATISTICS, resamples=500, seed=3)
     assert one == bootstrap_intervals(SCORES, STATISTICS, resamples=500, seed=3)
     assert one != bootstrap_intervals(SCORES, STATISTICS, resamples=500, seed=4)
-    monkeypatch.setattr("fls_jax.statistics._CHUNK", 7 * SCORES.size)
+    monkeypatch.setattr("fls_jax.statistics.aggregates._CHUNK", 7 * SCORES.size)
     assert one == bootstrap_intervals(SCORES, STATISTICS, resamples=500, seed=3)
 
 
