@@ -82,8 +82,10 @@ def format_steps(steps: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """H:MM:SS, with days in front where there are any."""
+    """H:MM:SS; from a day on, days and hours."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     hours, minute = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}:{minute:02}:{second:02}"
     days, hour = divmod(hours, 24)
-    return (f"{days} d " if days else "") + f"{hour}:{minute:02}:{second:02}"
+    return f"{days} d {hour} h"

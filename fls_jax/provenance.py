@@ -24,19 +24,24 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """The git commit of this checkout, `-dirty` where files differ from it; None outside a checkout."""
-    home = Path(__file__).parent
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=home,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        # Installed below somebody else's checkout, this file is none of its files.
+        _git("ls-files", "--error-unmatch", __file__)
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
     except (OSError, subprocess.SubprocessError):
         return None
-    return run.stdout.strip() or None
+
+
+def _git(*arguments: str) -> str:
+    run = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
+    )
+    return run.stdout.strip()
 
 
 def machine() -> dict[str, object]:
