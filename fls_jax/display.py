@@ -1,10 +1,10 @@
-"""The terminal of a training: one live line, or plain lines where there is no terminal."""
+"""The terminal of a long job: one live line, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -13,17 +13,18 @@ LIVE_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
 
 
-class TrainingDisplay:
-    """Shows progress, return, steps/s and the time left after every update. A context manager.
+class ProgressDisplay:
+    """Shows how far a job of `total` pieces is. A context manager.
 
-    Without a terminal it prints a plain line for the first update, the last one, and at most one every
-    10 seconds in between.
+    Without a terminal it prints a plain line for the first piece shown, the last one, and at most one
+    every 10 seconds in between.
     """
 
-    def __init__(self, title: str, total_steps: int) -> None:
-        self._title, self._total = title, total_steps
+    def __init__(self, title: str, total: int, beginning: str = "compiling ...") -> None:
+        self._title, self._total, self._beginning = title, total, beginning
         self._console = Console(file=sys.stdout, highlight=False)
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._began = time.monotonic()
         self._shown: float | None = None
         # The bar takes what the text leaves; drawn at updates only, not by a thread of its own.
         self._progress = Progress(
@@ -33,14 +34,15 @@ class TrainingDisplay:
             auto_refresh=False,
             expand=True,
         )
-        self._task = self._progress.add_task("", total=total_steps, line="compiling ...")
+        self._task = self._progress.add_task("", total=total, line=beginning)
 
-    def __enter__(self) -> TrainingDisplay:
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
         if self._live:
             self._console.print(self._title, style="bold", markup=False)
             self._progress.start()
         else:
-            print(f"{self._title}: compiling ...", flush=True)
+            print(f"{self._title}: {self._beginning}", flush=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,18 +53,38 @@ class TrainingDisplay:
         """A line of its own above the progress."""
         self._console.print(text, soft_wrap=True, markup=False)
 
-    def update(self, row: dict[str, Any]) -> None:
-        """Show a row of the record."""
+    def count(self, done: int, unit: str) -> None:
+        """Show `done` pieces, called e.g. `frames`: share, average speed since the start, time left."""
+        if self._due(done):
+            speed = done / max(time.monotonic() - self._began, 1e-9)
+            left = format_seconds((self._total - done) / max(speed, 1e-9))
+            share = 100 * done / self._total
+            line = f"{share:3.0f}%  {done:,}/{self._total:,} {unit}  {speed:,.0f} {unit}/s  {left} left"
+            self._show(done, line)
+
+    def _due(self, done: int) -> bool:
+        """Whether it is time to show something."""
         now = time.monotonic()
         pause = LIVE_SECONDS if self._live else PLAIN_SECONDS
-        if self._shown is not None and now - self._shown < pause and row["env_step"] < self._total:
-            return
+        if self._shown is not None and now - self._shown < pause and done < self._total:
+            return False
         self._shown = now
-        line = describe(row, self._total)
+        return True
+
+    def _show(self, done: int, line: str) -> None:
         if self._live:
-            self._progress.update(self._task, completed=row["env_step"], line=line, refresh=True)
+            self._progress.update(self._task, completed=done, line=line, refresh=True)
         else:
             print(line, flush=True)
+
+
+class TrainingDisplay(ProgressDisplay):
+    """Shows progress, return, steps/s and the time left after every update."""
+
+    def update(self, row: dict[str, Any]) -> None:
+        """Show a row of the record."""
+        if self._due(row["env_step"]):
+            self._show(row["env_step"], describe(row, self._total))
 
 
 def describe(row: dict[str, Any], total_steps: int) -> str:

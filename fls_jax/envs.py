@@ -44,6 +44,35 @@ def resolve_game(name: str) -> str:
     raise UserError(f"There is no game {name!r}; {hint}")
 
 
+_COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}
+
+
+class _ScreenTwin:
+    """Two EnvPools that are called as one: the agent's, and one that shows the same games in colour.
+
+    Seed and calls are the same, so the games are; after every call the emulators' memories are compared.
+    """
+
+    def __init__(self, pool: Any, twin: Any) -> None:
+        self._pool, self._twin = pool, twin
+        self.action_space = pool.action_space
+        self.screens = np.zeros((len(pool), 210, 160, 3), np.uint8)
+
+    def reset(self, *arguments: Any) -> tuple[Any, ...]:
+        return self._see(self._pool.reset(*arguments), self._twin.reset(*arguments))
+
+    def step(self, *arguments: Any) -> tuple[Any, ...]:
+        return self._see(self._pool.step(*arguments), self._twin.step(*arguments))
+
+    def _see(self, ours: tuple[Any, ...], twins: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The pool's own answer, once the twin's screens are kept."""
+        info = twins[-1]
+        if not np.array_equal(info["ram"], ours[-1]["ram"]):
+            raise RuntimeError("The colour screens have lost the game: the two emulators differ.")
+        self.screens[info["env_id"]] = np.moveaxis(twins[0], 1, -1)
+        return ours
+
+
 class AtariPool:
     """N games of one Atari title, stepped together, every transition live.
 
@@ -59,6 +88,7 @@ class AtariPool:
         clip_rewards: training rewards are the sign of the raw ones.
         sticky_actions: probability that the emulator repeats the last action at a frame.
         threads: EnvPool's worker threads; 0 is one per core, at most one per environment.
+        screens: also keep the colour screens of the observations, at the cost of a second emulator a game.
     """
 
     def __init__(
@@ -70,24 +100,26 @@ class AtariPool:
         clip_rewards: bool = True,
         sticky_actions: float = 0.0,
         threads: int = 0,
+        screens: bool = False,
     ) -> None:
         self.num_envs = num_envs
-        self._pool: Any = envpool.make(
-            f"{game}-v5",
-            env_type="gymnasium",
-            num_envs=num_envs,
-            seed=seed,
-            num_threads=threads or min(num_envs, os.cpu_count() or 1),
-            max_episode_steps=max_episode_steps,
-            episodic_life=True,
-            reward_clip=clip_rewards,
-            repeat_action_probability=sticky_actions,
-            full_action_space=False,
-            noop_max=30,
-            use_fire_reset=True,
-            frame_skip=4,
-            stack_num=4,
-        )
+        options: dict[str, Any] = {
+            "env_type": "gymnasium",
+            "num_envs": num_envs,
+            "seed": seed,
+            "num_threads": threads or min(num_envs, os.cpu_count() or 1),
+            "max_episode_steps": max_episode_steps,
+            "episodic_life": True,
+            "reward_clip": clip_rewards,
+            "repeat_action_probability": sticky_actions,
+            "full_action_space": False,
+            "noop_max": 30,
+            "use_fire_reset": True,
+            "frame_skip": 4,
+        }
+        self._pool: Any = envpool.make(f"{game}-v5", stack_num=4, **options)
+        if screens:
+            self._pool = _ScreenTwin(self._pool, envpool.make(f"{game}-v5", **options, **_COLOUR_SCREEN))
         self.num_actions = int(self._pool.action_space.n)
         self._lives = np.zeros(num_envs, np.int32)
         self._returns = np.zeros(num_envs)
@@ -100,6 +132,17 @@ class AtariPool:
         self._returns[:] = 0.0
         self._lengths[:] = 0
         return observations
+
+    @property
+    def screens(self) -> np.ndarray:
+        """The native screens behind the newest frames of the observations: uint8 [N, 210, 160, 3], RGB.
+
+        Each is the pixel-wise maximum of the same two frames, taken in colour. The few games whose
+        screens have another height are resized. Raises ValueError for a pool made without `screens`.
+        """
+        if not isinstance(self._pool, _ScreenTwin):
+            raise ValueError("This pool keeps no colour screens: make it with screens=True.")
+        return self._pool.screens.copy()
 
     def step(self, actions: np.ndarray) -> EnvStep:
         """Act in every environment: int [N] -> EnvStep, whose observations are all to be acted on.

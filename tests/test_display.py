@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from fls_jax.display import TrainingDisplay, describe, format_seconds, format_steps
+from fls_jax.display import ProgressDisplay, TrainingDisplay, describe, format_seconds, format_steps
 
 ROW = {"env_step": 40_000_000, "eprewmean": 5421.25, "episodes": 9, "sps": 1234.5, "sps_overall": 1200.0}
 LONGEST = {"env_step": 49_000_000, "eprewmean": -12345.67, "sps": 12345.0, "sps_overall": 8.0}
@@ -111,3 +111,18 @@ def test_the_live_line_fits_the_terminal(columns):
     assert "\u2501" in live[0]
     assert any(line.startswith("Warning: a long message") for line in lines)
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor comes back
+
+
+def test_a_counted_job_in_plain_lines(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with ProgressDisplay("Pong, 2,000 frames", 2_000, "drawing ...") as display:
+        for done in range(500, 2_001, 500):
+            clock[0] += 5
+            display.count(done, "frames")
+    assert capsys.readouterr().out.splitlines() == [
+        "Pong, 2,000 frames: drawing ...",
+        " 25%  500/2,000 frames  100 frames/s  0:00:15 left",
+        " 75%  1,500/2,000 frames  100 frames/s  0:00:05 left",
+        "100%  2,000/2,000 frames  100 frames/s  0:00:00 left",
+    ]

@@ -6,6 +6,7 @@ import gc
 import os
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -305,3 +306,43 @@ def test_every_game_is_understood_in_every_spelling():
 def test_an_unknown_game_gets_the_nearest_matches(name, match):
     with pytest.raises(UserError, match=match):
         resolve_game(name)
+
+
+def _grey_and_small(screen: np.ndarray) -> np.ndarray:
+    return cv2.resize(cv2.cvtColor(screen, cv2.COLOR_RGB2GRAY), (84, 84), interpolation=cv2.INTER_AREA)
+
+
+@pytest.mark.parametrize(("game", "apart"), [("Breakout", 0), ("SpaceInvaders", 0), ("MsPacman", 42)])
+def test_colour_screens_are_the_observations_in_colour(game, apart, rng):
+    """Through lost lives and new games. Grey after the maximum is never darker than grey before it."""
+    pool = AtariPool(game, 2, 7, max_episode_steps=60, threads=1, screens=True)
+    plain = AtariPool(game, 2, 7, max_episode_steps=60, threads=1)
+    observations, ended = pool.reset(), 0
+    assert same(observations, plain.reset())
+    differences = []
+    for _ in range(200):
+        screens = pool.screens
+        assert screens.shape == (2, 210, 160, 3)
+        for screen, newest in zip(screens, observations[:, -1], strict=True):
+            differences.append(_grey_and_small(screen).astype(int) - newest)
+        actions = rng.integers(pool.num_actions, size=2, dtype=np.int32)
+        step, other = pool.step(actions), plain.step(actions)
+        assert same(step.observations, other.observations)
+        observations = step.observations
+        ended += step.terminated.sum() + step.truncated.sum()
+    assert ended >= 6
+    assert np.min(differences) >= -1  # rounding
+    assert np.max(differences) <= apart
+    assert np.mean(differences) < 0.1
+    assert len(np.unique(screens.reshape(-1, 3), axis=0)) > 5
+    assert (screens[..., 0] != screens[..., 2]).any()
+
+
+def test_colour_screens_of_another_game_are_noticed(rng):
+    pool = AtariPool("Breakout", 1, 7, threads=1, screens=True)
+    pool.reset()
+    pool._pool._twin.step(np.array([1]))
+    with pytest.raises(RuntimeError, match="lost the game"):
+        pool.step(np.array([1]))
+    with pytest.raises(ValueError, match="screens=True"):
+        AtariPool("Breakout", 1, 7, threads=1).screens  # noqa: B018
