@@ -170,14 +170,14 @@ def test_what_cannot_be_trained_is_one_sentence(tmp_path, monkeypatch, capsys, a
 
 
 def test_games_lists_them_all():
-    ended = run_fls(["games"])
+    ended = run_fls("games")
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == list(games())
     assert ended.stderr == ""
 
 
 def test_networks_lists_them_with_the_published_sizes():
-    ended = run_fls(["networks"])
+    ended = run_fls("networks")
     assert ended.returncode == 0
     assert ended.stderr == ""
     rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("cnn")}
