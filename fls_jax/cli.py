@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +12,7 @@ import tyro
 
 from fls_jax.allocator import restart_with_settings
 from fls_jax.config import PRESETS, TrainConfig
+from fls_jax.evaluation.settings import EvaluationSettings
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,35 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Play whole games with a trained agent and sum them up.
+
+    The result is RUN/evaluation/<env_step>-<standard|infinite|greedy>.json. The same command again goes on
+    with an evaluation that stopped; finished games are kept, a round of them at a time.
+    """
+
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """Folder of the run."""
+    settings: Annotated[EvaluationSettings, tyro.conf.arg(name="")] = field(
+        default_factory=EvaluationSettings
+    )
+    step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
+    """Checkpoint to evaluate, in agent steps."""
+    fresh: bool = False
+    """Set an earlier result aside (renamed to <name>.old-<n>) and start anew."""
+
+
+@dataclass(frozen=True)
+class ImportBaselines:
+    """Turn a model that the authors released into a run folder, its checkpoint at step 0."""
+
+    experiment_dir: Annotated[Path, tyro.conf.arg(metavar="EXPERIMENT_DIR"), tyro.conf.Positional]
+    """The authors' folder <Game>.<network>/<seed>, with config.json and model.pkl."""
+    run_dir: Annotated[Path, tyro.conf.arg(metavar="RUN_DIR"), tyro.conf.Positional]
+    """The run folder to make."""
+
+
+@dataclass(frozen=True)
 class Games:
     """List every game there is."""
 
@@ -60,6 +90,15 @@ def run(arguments: Sequence[str]) -> None:
 
             tracking = Tracking(command.wandb, command.wandb_project)
             train(command.config, command.run_dir, command.fresh, tracking)
+        case Evaluate() as command:
+            from fls_jax.evaluation.job import evaluate
+
+            evaluate(command.run, command.settings, command.step, command.fresh)
+        case ImportBaselines() as command:
+            from fls_jax.baselines_import import import_baselines
+
+            folder = import_baselines(command.experiment_dir, command.run_dir)
+            print(f"Imported {command.experiment_dir} as the run {folder.path}")
         case Games():
             from fls_jax.envs import games
 
@@ -70,7 +109,7 @@ def run(arguments: Sequence[str]) -> None:
             print_networks()
 
 
-def parse(arguments: Sequence[str]) -> Train | Games | Networks:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | ImportBaselines | Games | Networks:
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -81,6 +120,8 @@ def parse(arguments: Sequence[str]) -> Train | Games | Networks:
     default = Train(PRESETS[preset], preset=preset)
     command = (
         Annotated[Train, tyro.conf.subcommand("train", default=default)]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]
         | Annotated[Games, tyro.conf.subcommand("games")]
         | Annotated[Networks, tyro.conf.subcommand("networks")]
     )

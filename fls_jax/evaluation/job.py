@@ -1,0 +1,195 @@
+"""The evaluation job: agent -> rounds of games -> one JSON; stops at a signal and goes on where it was.
+
+The games are played in rounds, each by fresh environments with seeds of their own. A round is a function
+of the parameters and the settings alone, so one that was interrupted is played anew with the very same
+games: long games are not lost more often than short ones, and an evaluation that was stopped ends, on the
+same machine, with the same result as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fls_jax.agent import Agent, load_agent
+from fls_jax.errors import UserError
+from fls_jax.evaluation.play import Game, make_act, play_round
+from fls_jax.evaluation.pools import make_pool
+from fls_jax.evaluation.progress import EvaluationProgress
+from fls_jax.evaluation.results import PartFile, check_same, read_result, set_aside, summarise, write_result
+from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.interruption import StopFlag
+from fls_jax.provenance import commit, machine, versions
+
+
+def evaluate(
+    run_dir: Path,
+    settings: EvaluationSettings,
+    step: int | None = None,
+    fresh: bool = False,
+) -> Path | None:
+    """Play whole games with a run's agent and write `evaluation/<env_step>-<mode>.json` in its folder.
+
+    Returns the result's path, or None where a signal stopped the evaluation; the same call then goes on.
+    step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
+    Raises UserError for whatever the user can put right.
+    """
+    with StopFlag() as stop:
+        agent = load_agent(run_dir, step)
+        settings = settings.validated(agent.game)
+        path = run_dir / "evaluation" / f"{agent.step}-{settings.mode}.json"
+        part = PartFile(path.with_suffix(".part.jsonl"))
+        try:
+            return _Job(agent, settings, path, part, stop).run(fresh)
+        except OSError as error:
+            raise UserError(
+                f"The evaluation in {path.parent} cannot be written ({error.strerror}): make room or rights, "
+                "then run the same command again: finished rounds are kept."
+            ) from error
+
+
+class _Job:
+    """One sitting of an evaluation."""
+
+    def __init__(
+        self, agent: Agent, settings: EvaluationSettings, path: Path, part: PartFile, stop: StopFlag
+    ) -> None:
+        self.agent, self.settings, self.path, self.part, self.stop = agent, settings, path, part, stop
+        self.title = f"{agent.game} {agent.network} step {agent.step:,} {settings.mode}"
+
+    def run(self, fresh: bool) -> Path | None:
+        if fresh:
+            set_aside(self.path)
+            set_aside(self.part.path)
+        before = read_result(self.path)
+        if before is not None:
+            check_same(self.path, before, self.identity())
+            print(f"This evaluation is finished: {describe(before['summary'])}. {self.path}")
+            return self.path
+        self.check_seed()
+        self.part.open(self.identity(), self.sitting())
+        try:
+            self.play()
+            if self.part.rounds < self.settings.rounds:
+                print(
+                    f"Stopped: {len(self.part.games):,} of {self.settings.total_games:,} games are kept in "
+                    f"{self.part.path}. The same command plays the rest."
+                )
+                return None
+            result = self.result()
+            write_result(self.path, result)
+            print(f"{self.title}: {describe(result['summary'])}. Written to {self.path}")
+        finally:
+            self.part.close(delete=self.path.exists())
+        return self.path
+
+    def play(self) -> None:
+        """The rounds that are left, until a signal."""
+        act = make_act(self.agent, self.settings.greedy)
+        score = sum(game.score for game in self.part.games)
+        with EvaluationProgress(
+            self.title, self.settings.total_games, len(self.part.games), score
+        ) as progress:
+            for number in range(self.part.rounds, self.settings.rounds):
+                begun = time.perf_counter()
+                games = self.play_round(number, act, progress)
+                if games is None:
+                    return
+                self.part.add_round(games, time.perf_counter() - begun)
+
+    def play_round(self, number: int, act: Any, progress: EvaluationProgress) -> list[Game] | None:
+        settings, game = self.settings, self.agent.game
+        first = number * settings.games_per_round
+        pool = make_pool(
+            game,
+            settings.infinite_breakout,
+            settings.num_envs,
+            settings.round_seed(number),
+            settings.max_steps(game),
+            self.agent.config.sticky_actions,
+        )
+        self.check_actions(pool.num_actions)
+        try:
+            return play_round(
+                pool,
+                act,
+                jax.random.fold_in(jax.random.key(settings.seed), number),
+                range(first, first + settings.games_in_round(number)),
+                settings.max_steps(game),
+                lambda game: progress.add(game.score),
+                lambda: bool(self.stop),
+            )
+        finally:
+            pool.close()
+
+    def check_seed(self) -> None:
+        """A warning where the agent was trained on these games."""
+        config, settings = self.agent.config, self.settings
+        last = settings.round_seed(settings.rounds) - 1
+        if settings.seed < config.seed + config.num_envs and config.seed <= last:
+            print(
+                f"Warning: the games' seeds, {settings.seed} to {last}, were partly used in training "
+                f"({config.seed} to {config.seed + config.num_envs - 1}): choose another --seed."
+            )
+
+    def check_actions(self, num_actions: int) -> None:
+        if num_actions != len(self.agent.actions):
+            raise UserError(
+                f"{self.agent.game} has {num_actions} actions here, and the agent knows "
+                f"{len(self.agent.actions)} ({', '.join(self.agent.actions)})."
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two evaluations the same."""
+        agent = self.agent
+        return {
+            "game": agent.game,
+            "network": agent.network,
+            "env_step": agent.step,
+            **self.settings.to_json(),
+            "max_episode_steps": self.settings.max_steps(agent.game),
+            "sticky_actions": agent.config.sticky_actions,
+        }
+
+    def sitting(self) -> dict[str, Any]:
+        """The code and the machine of this process."""
+        return {
+            "versions": versions(),
+            "commit": commit(),
+            "machine": machine(),
+            "backend": jax.default_backend(),
+        }
+
+    def result(self) -> dict[str, Any]:
+        infinite = self.settings.infinite_breakout
+        return {
+            **self.identity(),
+            "training_seed": self.agent.config.seed,
+            "trained_preprocessing": self.agent.preprocessing,
+            "preprocessing": "envpool",
+            "environment": "BreakoutInfinite" if infinite else self.agent.game,
+            # Human and random scores are of the game as it is.
+            "summary": summarise(
+                self.part.games, self.settings.num_envs, None if infinite else self.agent.game
+            ),
+            "seconds": round(self.part.seconds, 3),
+            **self.part.sittings[-1],
+            "sittings": self.part.sittings,
+            "games": [game.to_json() for game in self.part.games],
+        }
+
+
+def describe(summary: dict[str, Any]) -> str:
+    """One line of text for a summary."""
+    low, high = summary["interval_95"]["mean"]
+    text = (
+        f"{summary['games']:,} games, mean return {summary['mean']:.2f} "
+        f"(95% interval {low:.2f} to {high:.2f}), std {summary['std']:.2f}, "
+        f"median {summary['median']:.2f}, IQM {summary['iqm']:.2f}"
+    )
+    if summary["human_normalised"]:
+        text += f", human-normalised mean {summary['human_normalised']['mean']:.3f}"
+    return text

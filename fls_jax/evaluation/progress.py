@@ -1,0 +1,34 @@
+"""The terminal of an evaluation."""
+
+from __future__ import annotations
+
+import time
+
+from fls_jax.display import ProgressDisplay, format_seconds
+
+
+class EvaluationProgress(ProgressDisplay):
+    """Shows games done, their mean return and the time left.
+
+    Args:
+        title: what is evaluated.
+        total: games in all.
+        done: games that earlier sittings finished; score: the sum of their returns.
+    """
+
+    def __init__(self, title: str, total: int, done: int = 0, score: float = 0.0) -> None:
+        super().__init__(title, total)
+        self._before, self._done, self._score = done, done, score
+
+    def add(self, score: float) -> None:
+        """A game has ended with this return."""
+        self._done += 1
+        self._score += score
+        if self._due(self._done):
+            pace = (time.monotonic() - self._began) / (self._done - self._before)
+            self._show(
+                self._done,
+                f"{100 * self._done / self._total:3.0f}%  {self._done:,}/{self._total:,} games  "
+                f"mean return {self._score / self._done:.2f}  "
+                f"{format_seconds(pace * (self._total - self._done))} left",
+            )

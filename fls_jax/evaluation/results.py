@@ -1,0 +1,153 @@
+"""The files of an evaluation: finished rounds while it runs, one JSON at its end; and the summary."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fls_jax.errors import UserError
+from fls_jax.evaluation.play import Game
+from fls_jax.statistics import bootstrap_intervals, human_normalised, iqm, mean, median
+
+STATISTICS = {"mean": mean, "median": median, "iqm": iqm}
+
+
+def summarise(games: list[Game], num_envs: int, game: str | None) -> dict[str, Any]:
+    """Mean, population std, median, IQM of the returns, 95% intervals, lengths, human-normalised score.
+
+    The intervals are stratified by environment, with 2,000 resamples. game: for the human-normalised
+    mean, median and IQM; None, or a game without published scores, gives null.
+    """
+    ordered = sorted(games, key=lambda g: (g.number, g.environment))
+    returns = np.array([g.score for g in ordered]).reshape(-1, num_envs)
+    values = {name: float(statistic(returns)) for name, statistic in STATISTICS.items()}
+    intervals = bootstrap_intervals(returns, STATISTICS)
+    normalised = {name: human_normalised(value, game) for name, value in values.items()} if game else {}
+    return {
+        "games": len(games),
+        **values,
+        "std": float(returns.std()),
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+        "interval_95": {name: list(interval) for name, interval in intervals.items()},
+        "human_normalised": None if None in normalised.values() or not normalised else normalised,
+        "mean_steps": float(np.mean([g.steps for g in games])),
+        "games_cut": sum(g.cut for g in games),
+    }
+
+
+@dataclass
+class PartFile:
+    """Finished rounds of an evaluation that is under way, a line each, safe on disk.
+
+    The first line identifies the evaluation; a line `sitting` says with what code and machine the rounds
+    after it were played. Locked for this process until `close`.
+    """
+
+    path: Path
+    games: list[Game] = field(default_factory=list)
+    rounds: int = 0
+    seconds: float = 0.0
+    sittings: list[dict[str, Any]] = field(default_factory=list)
+
+    def open(self, identity: dict[str, Any], sitting: dict[str, Any]) -> None:
+        """Lock the file and read what it holds; UserError where it is in use or of another evaluation."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._read(identity)
+            self._add({"sitting": sitting})
+        except BlockingIOError as error:
+            self._file.close()
+            raise UserError(f"Another process is at this evaluation ({self.path} is locked).") from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add_round(self, games: list[Game], seconds: float) -> None:
+        """Keep a finished round."""
+        self._add({"round": self.rounds, "seconds": seconds, "games": [game.to_json() for game in games]})
+
+    def close(self, delete: bool = False) -> None:
+        """Unlock the file, and delete it where its content is elsewhere."""
+        if delete:
+            self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def _read(self, identity: dict[str, Any]) -> None:
+        """Take what the file holds; what a dying process left of its last line is cut off."""
+        self._file.seek(0)
+        whole = self._file.read()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        self._file.truncate(len(whole))
+        if not whole:
+            self._write({"evaluation": identity})
+            return
+        try:
+            first, *rest = [json.loads(line) for line in whole.splitlines()]
+            check_same(self.path, first["evaluation"], identity)
+            for line in rest:
+                self._take(line)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path} is damaged: set it aside with --fresh.") from error
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self._write(line)
+        self._take(line)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "sitting" in line:
+            self.sittings.append(line["sitting"])
+            return
+        self.games += [Game.from_json(values) for values in line["games"]]
+        self.rounds += 1
+        self.seconds += line["seconds"]
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """The content of a result file, None where there is none; UserError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read ({error}): set it aside with --fresh.") from error
+
+
+def check_same(path: Path, stored: dict[str, Any], ours: dict[str, Any]) -> None:
+    """UserError with the difference where a file is of another evaluation."""
+    different = [f"{k}: {stored.get(k)} -> {v}" for k, v in ours.items() if stored.get(k) != v]
+    if different:
+        raise UserError(
+            f"{path} holds an evaluation with other settings ({'; '.join(different)}): give the same "
+            "options, or --fresh to set it aside."
+        )
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write a result whole or not at all, a game a line."""
+    games = result.pop("games")
+    head = json.dumps(result, indent=2)
+    rows = ",\n    ".join(json.dumps(game) for game in games)
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(f'{head[:-2]},\n  "games": [\n    {rows}\n  ]\n}}\n')
+    temporary.replace(path)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file to `<name>.old-<n>`; nothing is deleted."""
+    if path.exists():
+        path.rename(next(q for n in count(1) if not (q := path.with_name(f"{path.name}.old-{n}")).exists()))
