@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Generator
 from itertools import count
@@ -15,10 +16,28 @@ from typing import Any
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 
+_SET_ASIDE = re.compile(r"\.old-\d+$")
+
 
 def default_run_dir(config: TrainConfig) -> Path:
     """runs/<Game>/<network>/seed<k>, below the current folder."""
     return Path("runs") / config.game / config.network / f"seed{config.seed}"
+
+
+def find_runs(root: Path) -> list[Path]:
+    """The run folders at and below `root`, sorted; those that --fresh has set aside are none.
+
+    Raises UserError where `root` is no folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder: name a run folder or one that holds run folders.")
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        if "config.json" in files:
+            found.append(Path(folder))
+            subfolders.clear()
+        subfolders[:] = [name for name in subfolders if not _SET_ASIDE.search(name)]
+    return sorted(found)
 
 
 class RunFolder:
@@ -41,6 +60,17 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Orbax checkpoints by env_step."""
         return self.path / "checkpoints"
+
+    def is_locked(self) -> bool:
+        """Whether a living process trains in this folder."""
+        try:
+            with (self.path / ".lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def read_config(self) -> dict[str, Any]:
         """The content of config.json; UserError where it is missing or no JSON object."""

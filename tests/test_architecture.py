@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fls_jax"
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"training", "evaluation", "video", "gaze", "benchmark", "report", "baselines_import"},
+    {"training", "evaluation", "video", "gaze", "benchmark", "report", "baselines_import", "syncing"},
     {"trainer"},
     {"collector", "agent", "game_recorder"},
     {
-        "envs", "checkpoints", "tracking", "movie", "ale", "placement", "run_folder", "display",
+        "envs", "checkpoints", "tracking", "movie", "ale", "placement", "run_folder", "run_contents", "display",
         "interruption", "allocator", "provenance", "timing", "pickled_arrays",
     },
     {"rollout", "saliency"},
