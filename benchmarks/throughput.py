@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 # At the paper's minibatch the dense networks' gradients are accumulated, so that they fit a small device.
 DENSE_MICROBATCH = 64
+Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,28 @@ class Settings:
     """game, as EnvPool spells it"""
     networks: tuple[str, ...] = ("cnn", "cnn_sparse_fls")
     """networks whose speed is measured"""
-    num_envs: tuple[int, ...] = (8, 64)
-    """numbers of environments"""
+    num_envs: tuple[int, ...] = (8,)
+    """numbers of environments that the networks train on"""
+    loop_envs: tuple[int, ...] = (8, 64)
+    """numbers of environments at which the loop is compared with EnvPool alone"""
     updates: int = 5
     """timed repeats of every measurement; the table shows medians"""
     compute_dtypes: tuple[str, ...] = ("float32",)
     """types of the extractor's arithmetic: float32 bfloat16"""
-    memory: bool = True
-    """also analyse the compiled update of all networks (minutes; nothing is run)"""
-    output: Path = RESULTS / "throughput.json"
-    """where the results go"""
+    parts: tuple[Literal["speed", "memory"], ...] = ("speed", "memory")
+    """speed needs a quiet machine; memory analyses the compiled update of every network and runs nothing"""
+    output: Path = RESULTS
+    """folder of the results: throughput.json and memory.json"""
 
 
-def measurements(settings: Settings) -> Iterator[dict[str, Any]]:
-    """What is to be measured, as options of benchmarks/measure.py."""
-    for count in settings.num_envs:
-        common = {"game": settings.game, "num-envs": count, "updates": settings.updates}
+def speed_measurements(settings: Settings) -> Iterator[Options]:
+    """What is to be timed, as options of benchmarks/measure.py."""
+    for count in settings.loop_envs:
+        common = {"game": settings.game, "num-envs": count, "updates": 2 * settings.updates}
         yield common | {"part": "envpool"}
         yield common | {"part": "end-to-end", "network": PROXY}
+    for count in settings.num_envs:
+        common = {"game": settings.game, "num-envs": count, "updates": settings.updates}
         for network in settings.networks:
             for dtype in settings.compute_dtypes:
                 chosen = common | {"network": network, "compute-dtype": dtype}
@@ -67,14 +72,17 @@ def measurements(settings: Settings) -> Iterator[dict[str, Any]]:
                 yield chosen | {"part": "update"}
                 yield chosen | {"part": "end-to-end"}
                 yield chosen | {"part": "end-to-end", "overlap": True}
-    if settings.memory:
-        for network in NETWORKS:
-            yield {"part": "memory", "network": network}
-            if network_spec(network).torso[0].stride == 1:
-                yield {"part": "memory", "network": network, "microbatch": DENSE_MICROBATCH}
 
 
-def run(options: dict[str, Any]) -> dict[str, Any]:
+def memory_measurements() -> Iterator[Options]:
+    """The update of every network; of the dense ones also in microbatches."""
+    for network in NETWORKS:
+        yield {"part": "memory", "network": network}
+        if network_spec(network).torso[0].stride == 1:
+            yield {"part": "memory", "network": network, "microbatch": DENSE_MICROBATCH}
+
+
+def run(options: Options) -> dict[str, Any]:
     """One measurement in a process of its own; its result, or `error` with the last line it printed."""
     command = [sys.executable, "-m", "benchmarks.measure", options["part"]]
     for name, value in options.items():
@@ -106,16 +114,13 @@ def loop_efficiency(rows: list[dict[str, Any]], count: int) -> float | None:
     return loop / alone if loop and alone else None
 
 
-def tables(record: dict[str, Any]) -> list[Table]:
-    """The results for the terminal."""
-    rows = record["rows"]
-    speeds = Table("part", "network", "envs", "type", "per second", "peak memory, GiB", title="Throughput")
-    for row in rows:
-        if row["part"] == "memory":
-            continue
+def speed_table(record: dict[str, Any]) -> Table:
+    """Throughput for the terminal."""
+    table = Table("part", "network", "envs", "type", "per second", "peak memory, GiB", title="Throughput")
+    for row in record["rows"]:
         name = row["part"] + (", overlapped" if row.get("overlap") else "")
         value = speed(row)
-        speeds.add_row(
+        table.add_row(
             name,
             row.get("network", ""),
             str(row["num-envs"]),
@@ -124,42 +129,49 @@ def tables(record: dict[str, Any]) -> list[Table]:
             "" if value is None else f"{row['peak_rss_bytes'] / 2**30:.1f}",
         )
     for count, share in record["loop_efficiency"].items():
-        speeds.add_row("loop / EnvPool", PROXY, count, "", "" if share is None else f"{share:.2f}", "")
-    memory = Table("network", "microbatch", "GiB", title="Compiled update, minibatch 256 (a proxy, not run)")
-    for row in rows:
-        if row["part"] == "memory":
-            total = row.get("total_bytes")
-            text = row["error"] if total is None else f"{total / 2**30:.2f}"
-            memory.add_row(row["network"], str(row.get("microbatch", "")), text)
-    return [speeds, memory] if memory.row_count else [speeds]
+        table.add_row("loop / EnvPool", PROXY, count, "", "" if share is None else f"{share:.2f}", "")
+    return table
 
 
-def main() -> None:
-    """Measure everything, print, save."""
-    settings = tyro.cli(Settings)
-    console = Console(highlight=False)
+def memory_table(record: dict[str, Any]) -> Table:
+    """Memory for the terminal."""
+    table = Table("network", "microbatch", "GiB", title="Compiled update, minibatch 256 (a proxy, not run)")
+    for row in record["rows"]:
+        total = row.get("total_bytes")
+        text = row["error"] if total is None else f"{total / 2**30:.2f}"
+        table.add_row(row["network"], str(row.get("microbatch", "")), text)
+    return table
+
+
+def measure(todo: list[Options], console: Console) -> dict[str, Any]:
+    """Run all, one after the other; rows with their options, and where they were measured."""
     machine = describe_machine()
-    if machine["load_average"] > 0.5:
-        console.print(f"Warning: the load is {machine['load_average']}; numbers need a quiet machine.")
     rows = []
-    todo = list(measurements(settings))
     for number, options in enumerate(todo, start=1):
         described = " ".join(f"{name}={value}" for name, value in options.items() if name != "game")
         console.print(f"[{number}/{len(todo)}] {described}", markup=False)
         rows.append(options | run(options))
-    record = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine,
-        "versions": versions(),
-        "commit": commit(),
-        "loop_efficiency": {str(count): loop_efficiency(rows, count) for count in settings.num_envs},
-        "rows": rows,
-    }
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    settings.output.write_text(json.dumps(record, indent=1) + "\n")
-    for table in tables(record):
-        console.print(table)
-    console.print(f"Saved to {settings.output}")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"when": when, "machine": machine, "versions": versions(), "commit": commit(), "rows": rows}
+
+
+def main() -> None:
+    """Measure, print, save."""
+    settings = tyro.cli(Settings)
+    console = Console(highlight=False)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    if "speed" in settings.parts:
+        record = measure(list(speed_measurements(settings)), console)
+        if (load := record["machine"]["load_average"]) > 0.5:
+            console.print(f"Warning: the load was {load}; these numbers need a quiet machine.")
+        record["loop_efficiency"] = {str(n): loop_efficiency(record["rows"], n) for n in settings.loop_envs}
+        (settings.output / "throughput.json").write_text(json.dumps(record, indent=1) + "\n")
+        console.print(speed_table(record))
+    if "memory" in settings.parts:
+        record = measure(list(memory_measurements()), console)
+        (settings.output / "memory.json").write_text(json.dumps(record, indent=1) + "\n")
+        console.print(memory_table(record))
+    console.print(f"Saved in {settings.output}")
 
 
 if __name__ == "__main__":
