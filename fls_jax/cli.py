@@ -61,6 +61,38 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Video:
+    """Film trained agents at play, with their saliency over the game and over their input.
+
+    The film is RUN/video/<env_step>.mp4. Several runs of one game are shown side by side.
+    """
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(one or more)"),
+        tyro.conf.Positional,
+    ]
+    """Folders of the runs."""
+    out: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: RUN/video/<env_step>.mp4)"),
+    ] = None
+    """The MP4 file; one that is there is replaced."""
+    step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
+    """Checkpoint to film, in agent steps."""
+    steps: int = 1000
+    """Agent steps to play, one frame each."""
+    protocol: Literal["aligned", "paper"] = "aligned"
+    """Receptive fields that the attention is painted through: the true ones, or the published ones."""
+    seed: int = 1000
+    """Seed of the game and of the sampled actions."""
+    fps: int = 15
+    """Frames a second; 15 is the speed of the game."""
+    greedy: bool = False
+    """Take the most probable action instead of sampling."""
+
+
+@dataclass(frozen=True)
 class ImportBaselines:
     """Turn a model that the authors released into a run folder, its checkpoint at step 0."""
 
@@ -94,6 +126,10 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.evaluation.job import evaluate
 
             evaluate(command.run, command.settings, command.step, command.fresh)
+        case Video() as command:
+            from fls_jax.video import film
+
+            film(**vars(command))
         case ImportBaselines() as command:
             from fls_jax.baselines_import import import_baselines
 
@@ -109,7 +145,7 @@ def run(arguments: Sequence[str]) -> None:
             print_networks()
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | ImportBaselines | Games | Networks:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Video | ImportBaselines | Games | Networks:
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -121,6 +157,7 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | ImportBaselines | Game
     command = (
         Annotated[Train, tyro.conf.subcommand("train", default=default)]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Video, tyro.conf.subcommand("video")]
         | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]
         | Annotated[Games, tyro.conf.subcommand("games")]
         | Annotated[Networks, tyro.conf.subcommand("networks")]
