@@ -102,10 +102,10 @@ class TestRecord:
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from fls_jax import tracking
+from fls_jax.tracking import WandbRun, service
 
-tracking.START_SECONDS, tracking.FINISH_SECONDS = 3.0, 3.0
-run = tracking.WandbRun(Path(sys.argv[1]), {CONFIG!r}, "train", sys.argv[2], "fls-jax")
+service.START_SECONDS, service.FINISH_SECONDS = 3.0, 3.0
+run = WandbRun(Path(sys.argv[1]), {CONFIG!r}, "train", sys.argv[2], "fls-jax")
 if run.failure:
     print(run.failure)
 for update in range(1, 4):
@@ -160,7 +160,9 @@ def check_content(records: list[dict[str, Any]]) -> None:
     rows = [record["history"]["item"] for record in records if record["type"] == "history"]
     assert [(r["update"], r["env_step"], r["sps"]) for r in rows] == [(u, 1024 * u, 99.0) for u in (1, 2, 3)]
     assert [r.get("eprewmean") for r in rows] == [None, -20.5, -20.5]
-    assert by_type["exit"] == {"exit_code": 0}
+    assert [r.get("eprewmean/Pong") for r in rows] == [None, -20.5, -20.5]
+    assert [r["_step"] for r in rows] == [1024, 2048, 3072]
+    assert by_type["exit"]["exit_code"] == 0
 
 
 class TestWandb:
@@ -190,7 +192,7 @@ class TestWandb:
         assert ended.stderr == ""
         (line,) = ended.stdout.splitlines()
         assert "recorded offline" in line
-        assert "wandb sync" in line
+        assert f"`fls sync {folder}` sends it" in line
         assert KEY not in line
         check_content(inspect(folder))
 
@@ -261,11 +263,13 @@ class TestWandb:
         assert capfd.readouterr() == ("", "")
 
     def test_a_failure_on_the_way_is_said_once_and_ends_nothing(self, tmp_path, monkeypatch, capfd):
-        def fail(_: Any) -> None:
+        def fail(*_: Any, **__: Any) -> None:
             raise RuntimeError("the service has died\nat length")
 
         logged: list[dict[str, Any]] = []
-        fake_run = SimpleNamespace(log=logged.append, define_metric=lambda *_, **__: None, finish=fail)
+        fake_run = SimpleNamespace(
+            log=lambda row, **_: logged.append(row), define_metric=lambda *_, **__: None, finish=fail
+        )
         fake = SimpleNamespace(
             setup=lambda: SimpleNamespace(settings=SimpleNamespace(mode="online")),
             login=lambda prompt: False,

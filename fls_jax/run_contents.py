@@ -1,0 +1,135 @@
+"""What the jobs after training have left in a run folder: evaluations, gaze passes, videos."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.run_folder import RunFolder
+
+_EVALUATION = re.compile(r"(\d+)-([a-z-]+)\.json")
+_VIDEO = re.compile(r"(\d+)(-.+)?\.mp4")
+_GAZE = re.compile(r"[a-z]+-[a-z]+")
+_SUMMARY = ("games", "mean", "std", "median", "iqm", "mean_steps")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    environment: the game, or BreakoutInfinite. mode: as in the file's name. summary: numbers over all
+    games. games: one dictionary a game, with `return`.
+    """
+
+    path: Path
+    env_step: int
+    mode: str
+    environment: str
+    protocol: str
+    summary: dict[str, Any]
+    games: list[dict[str, Any]]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most probable actions were taken instead of sampled ones."""
+        return self.mode.endswith("greedy")
+
+    @property
+    def returns(self) -> list[float]:
+        """Of every game."""
+        return [game["return"] for game in self.games]
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video of the agent at a step; variant: what stands after the step in the file's name."""
+
+    path: Path
+    env_step: int
+    variant: str
+
+
+def last_step(config: dict[str, Any], source: str = "config.json") -> int:
+    """The env_step at which a run with this config.json is finished; UserError for values of a wrong type."""
+    train = TrainConfig.from_json(config, source)
+    return train.num_updates * train.steps_per_update
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """One file of `evaluation/`; UserError, naming it, where it is damaged."""
+    match = _EVALUATION.fullmatch(path.name)
+    assert match, path
+    try:
+        content = json.loads(path.read_text())
+        summary = content["summary"]
+        evaluation = Evaluation(
+            path,
+            int(match[1]),
+            match[2],
+            str(content["environment"]),
+            str(content["protocol"]),
+            summary,
+            content["games"],
+        )
+        numbers = [summary[name] for name in _SUMMARY] + evaluation.returns
+        low, high = summary["interval_95"]["mean"]
+        if not evaluation.games or not all(math.isfinite(number) for number in (*numbers, low, high)):
+            raise ValueError("it has no games, or numbers that are not finite")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} is no result of an evaluation ({reason}): set it aside.") from error
+    return evaluation
+
+
+def evaluation_files(folder: RunFolder) -> list[Path]:
+    """The results of finished evaluations, by step."""
+    return _numbered(folder.path / "evaluation", _EVALUATION)
+
+
+def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, str]]:
+    """The contents of the summary.json of complete gaze passes, and those that are damaged, each with why."""
+    found, damaged = [], {}
+    for path in sorted(folder.path.glob("gaze/*/summary.json")):
+        if not _GAZE.fullmatch(path.parent.name):
+            continue
+        try:
+            content = json.loads(path.read_text())
+            if content["complete"]:
+                _check_gaze(content)
+                found.append(content)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            damaged[path] = f"{path} is no summary of a gaze pass ({reason}): set it aside."
+    return found, damaged
+
+
+def _check_gaze(content: dict[str, Any]) -> None:
+    """KeyError or TypeError where what others read from a summary is not there."""
+    int(content["env_step"])
+    str(content["protocol"]), str(content["space"])
+    for metrics in content["scores"].values():
+        for score in metrics.values():
+            for name in ("mean", "coverage"):
+                if score[name] is not None:
+                    float(score[name])
+
+
+def videos(folder: RunFolder) -> list[Video]:
+    """The run's videos, by step."""
+    found = []
+    for path in _numbered(folder.path / "video", _VIDEO):
+        match = _VIDEO.fullmatch(path.name)
+        assert match, path
+        found.append(Video(path, int(match[1]), (match[2] or "").removeprefix("-")))
+    return found
+
+
+def _numbered(directory: Path, pattern: re.Pattern[str]) -> list[Path]:
+    found = [(pattern.fullmatch(path.name), path) for path in directory.glob("*")]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]

@@ -1,0 +1,88 @@
+"""The JSONL record of a run, which is the source of truth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from fls_jax.errors import UserError
+
+Row = dict[str, Any]
+
+
+def read_record(path: Path) -> list[Row]:
+    """The rows of a metrics.jsonl, none where there is no file; a last line cut short is left out.
+
+    Raises UserError for a file that cannot be read and, with its number, for any other damaged line.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"The record {path} cannot be read ({error.strerror}).") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if type(row["env_step"]) is not int:
+                raise ValueError("env_step is no integer")
+            rows.append(row)
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{path}, line {number}, is not a row of a record: remove or correct it, or start anew with "
+                "--fresh."
+            ) from error
+    return rows
+
+
+class Record:
+    """metrics.jsonl, one line an update, flushed at once.
+
+    Opening it drops the rows after `last_step` (updates that no checkpoint holds) and a last line cut
+    short.
+    """
+
+    def __init__(self, path: Path, last_step: int = 0) -> None:
+        kept = [row for row in read_record(path) if row["env_step"] <= last_step]
+        self._path = path
+        try:
+            temporary = path.with_suffix(".jsonl.part")
+            temporary.write_text("".join(_line(row) for row in kept))
+            temporary.replace(path)
+            self._file = path.open("a")
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def write(self, row: Row) -> None:
+        """Append one row; UserError where the disk is full or gone."""
+        try:
+            self._file.write(_line(row))
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def close(self) -> None:
+        """Close the file; rows are on disk since they were written, or `write` has said why not."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"The record {self._path} cannot be written ({error.strerror}): make room or rights, then run "
+            "the same command again: it goes on from the last complete checkpoint."
+        )
+
+
+def _line(row: Row) -> str:
+    return json.dumps({key: _plain(value) for key, value in row.items()}, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that do not exist are null: JSON knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
