@@ -1,0 +1,86 @@
+"""The throughput benchmark: one measurement really runs; the arithmetic around it is right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import throughput
+from benchmarks.proxy import BlockMeanNetwork
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_proxy_reads_every_byte(rng):
+    observations = rng.integers(0, 256, (3, 84, 84, 4), dtype=np.uint8)
+    network = BlockMeanNetwork(num_actions=6)
+    params = network.init(jax.random.key(0), jnp.asarray(observations))["params"]
+    means = observations.reshape(3, 7, 12, 7, 12, 4).mean(axis=(2, 4)).reshape(3, -1) / 255
+    hidden = np.maximum(means @ np.asarray(params["Dense_0"]["kernel"]), 0)
+    output = network.apply({"params": params}, jnp.asarray(observations))
+    np.testing.assert_allclose(
+        output.value, (hidden @ np.asarray(params["Dense_1"]["kernel"]))[:, 0], atol=1e-5
+    )
+    assert output.logits.shape == (3, 6)
+
+
+@pytest.mark.parametrize("options", [["envpool"], ["end-to-end", "--network", "block_mean"]])
+def test_a_measurement_runs(options):
+    command = [sys.executable, "-m", "benchmarks.measure", *options, "--num-envs", "2", "--updates", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert len(result["seconds"]) == 2
+    assert min(result["seconds"]) > 0
+    assert result["steps"] == 2 * 128
+    assert result["trained_samples"] == 4 * 2 * 128
+
+
+def test_speeds_and_loop_efficiency():
+    rows = [
+        {
+            "part": "envpool",
+            "num-envs": 8,
+            "seconds": [1.0, 2.0, 4.0],
+            "steps": 1000,
+            "trained_samples": 4000,
+        },
+        {
+            "part": "end-to-end",
+            "network": "block_mean",
+            "num-envs": 8,
+            "seconds": [2.5],
+            "steps": 1000,
+            "trained_samples": 4000,
+        },
+        {
+            "part": "update",
+            "network": "cnn",
+            "num-envs": 8,
+            "seconds": [2.0],
+            "steps": 1000,
+            "trained_samples": 4000,
+        },
+    ]
+    assert [throughput.speed(row) for row in rows] == [500.0, 400.0, 2000.0]
+    assert throughput.loop_efficiency(rows, 8) == pytest.approx(0.8)
+    assert throughput.loop_efficiency(rows, 64) is None
+
+
+def test_a_failed_measurement_says_why():
+    row = throughput.run({"part": "envpool", "game": "Pongg"})
+    assert "error" in row
+    assert throughput.speed(row | {"part": "envpool"}) is None
+
+
+def test_every_network_is_in_the_memory_table_and_dense_ones_twice():
+    todo = list(throughput.memory_measurements())
+    assert len(todo) == 17
+    assert sum("microbatch" in options for options in todo) == 2
