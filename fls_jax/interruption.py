@@ -57,9 +57,9 @@ class StopFlag:
         self._received(signal.Signals(number), self._handled)
 
     def _received(self, number: signal.Signals, times: int) -> None:
-        if times > 1:
+        if times > 1 and self.signal is not None:
             os.write(2, b"\nStopped at once; the last complete checkpoint stands.\n")
-            os._exit(128 + number)
+            os._exit(128 + self.signal)  # as a shell names the signal that asked
         if self.signal is None:
             self.signal = number
             os.write(2, b"\nStopping after this update (a second signal stops at once) ...\n")

@@ -1,10 +1,11 @@
-"""Real processes for tests: trainings started, watched, signalled; and small disks to fill."""
+"""Real processes for tests: trainings started, watched and signalled; and small disks to fill."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,20 +15,24 @@ from typing import Any
 
 import pytest
 
-# The cheapest training there is: 16 steps an update.
+# The cheapest training there is. An update is 16 steps, a game 40; all updates take seconds. Tests
+# share these values so that they share the compiled programs.
+UPDATES, UPDATE_STEPS = 40, 16
 SMALLEST = tuple(
     f"--{name}={value}"
     for name, value in {
         "game": "Pong",
         "network": "cnn_sparse_fls_pool",
+        "total-steps": UPDATES * UPDATE_STEPS,
         "num-envs": 2,
         "rollout-length": 8,
         "minibatches": 1,
         "epochs": 1,
+        "max-episode-steps": 40,
         "wandb": "off",
     }.items()
 )
-PATIENCE = 180.0
+PATIENCE = 240.0
 
 
 def run_python(
@@ -47,39 +52,84 @@ def run_python(
     return run
 
 
-def run_fls(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+def run_fls(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `fls` to its end."""
     return run_python(["-m", "fls_jax", *arguments], check=False, **environment)
 
 
-@contextlib.contextmanager
-def start_fls(arguments: Sequence[str], **environment: str) -> Generator[subprocess.Popen[str]]:
-    """Start `fls`; its output is one stream of text. Killed at the end of the block if still alive."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fls_jax", *arguments],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def run_training(run_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the smallest training in `run_dir` to its end."""
+    return run_fls("train", *SMALLEST, f"--run-dir={run_dir}", *options, **environment)
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> Any:
-    """The first true value of `condition()`; fails where `process` ends before."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := condition()):
-        if process is not None and process.poll() is not None and not (value := condition()):
-            pytest.fail(f"ended with {process.returncode}: {process.communicate()[0][-3000:]}")
-        if time.monotonic() > deadline:
-            pytest.fail("waited in vain")
-        time.sleep(0.005)
-    return value
+def assert_refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2 and one sentence on stderr with all these words; no traceback anywhere."""
+    assert run.returncode == 2, run.stdout + run.stderr
+    told = [line for line in run.stderr.splitlines() if line.startswith("fls: ")]
+    assert len(told) == 1, run.stderr
+    for word in words:
+        assert word in told[0]
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+class Training:
+    """The smallest training in `run_dir`, as a process of its own session that runs beside the test.
+
+    What it prints, stdout and stderr together, goes to `log`. Killed at the end of the `with` block.
+    """
+
+    def __init__(self, run_dir: Path, log: Path, *options: str, **environment: str) -> None:
+        self.run_dir, self.log = run_dir, log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fls_jax", "train", *SMALLEST, f"--run-dir={run_dir}", *options],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Training:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self.log.read_text()
+
+    def wait_until(self, condition: Callable[[], Any]) -> None:
+        """Until `condition()` is true; fails where the process ends before or it takes too long."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if self.process.poll() is not None and not condition():
+                pytest.fail(f"ended with {self.process.returncode}: {self.output()[-3000:]}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited in vain: {self.output()[-3000:]}")
+            time.sleep(0.002)
+
+    def wait_for_text(self, text: str) -> None:
+        """Until it has printed `text`."""
+        self.wait_until(lambda: text in self.output())
+
+    def wait_for_rows(self, rows: int) -> None:
+        """Until its record has at least so many rows."""
+        self.wait_until(lambda: len(read_rows(self.run_dir)) >= rows)
+
+    def interrupt(self) -> None:
+        """SIGINT to the process and all its children, as Ctrl-C in a terminal does."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.wait(PATIENCE)
 
 
 def read_rows(run_dir: Path) -> list[dict[str, Any]]:
@@ -88,11 +138,6 @@ def read_rows(run_dir: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text().splitlines(True) if line.endswith("\n")]
-
-
-def wait_for_rows(run_dir: Path, rows: int, process: subprocess.Popen[str]) -> None:
-    """Until the run's record has at least so many rows."""
-    wait_until(lambda: len(read_rows(run_dir)) >= rows, process)
 
 
 @contextlib.contextmanager

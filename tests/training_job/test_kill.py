@@ -1,0 +1,92 @@
+"""kill -9 at any moment, also within a save: the latest complete checkpoint is where it goes on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+from fls_jax.checkpoints import checkpoint_steps
+from tests.processes import UPDATE_STEPS, UPDATES, Training, read_rows, run_training
+
+EVERY = 2
+
+
+def is_saving(run_dir):
+    return any((run_dir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+
+
+def start_and_kill(run_dir, log, moment):
+    """Start, train some updates more, wait for `moment(run_dir)`, kill; what it printed."""
+    rows = len(read_rows(run_dir))
+    with Training(run_dir, log, f"--checkpoint-every={EVERY}") as training:
+        if rows:
+            training.wait_for_text("Resuming")
+        resumed = checkpoint_steps(run_dir / "checkpoints")
+        training.wait_until(lambda: checkpoint_steps(run_dir / "checkpoints")[-1:] > resumed[-1:])
+        training.wait_until(lambda: moment(run_dir))
+        training.kill()
+        assert training.process.returncode == -signal.SIGKILL
+        return training.output()
+
+
+def assert_resumed_at(output, steps):
+    found = re.search(r"Resuming .* at step ([\d,]+);", output)
+    assert found
+    assert int(found[1].replace(",", "")) == steps[-1]
+
+
+def assert_sound(run_dir, before):
+    """Rows without a gap, those up to the checkpoint that was resumed as they were."""
+    rows = read_rows(run_dir)
+    assert [row["update"] for row in rows] == list(range(1, len(rows) + 1))
+    assert [row["env_step"] for row in rows] == [UPDATE_STEPS * row["update"] for row in rows]
+    assert rows[: len(before)] == before
+
+
+def test_killed_again_and_again_it_ends_with_every_update_once(tmp_path, rng):
+    run_dir = tmp_path / "run"
+
+    def sometime(_):
+        time.sleep(rng.uniform(0, 0.2))
+        return True
+
+    steps, kept = [], []
+    for number, moment in enumerate([is_saving, sometime]):
+        output = start_and_kill(run_dir, tmp_path / f"log{number}", moment)
+        if steps:
+            assert_resumed_at(output, steps)
+        assert_sound(run_dir, kept)
+        if moment is is_saving:
+            assert is_saving(run_dir), "the save ended before the kill; look closer"
+        steps = checkpoint_steps(run_dir / "checkpoints")
+        kept = [row for row in read_rows(run_dir) if row["env_step"] <= steps[-1]]
+        # Every update that a checkpoint holds is in the record already.
+        assert kept[-1]["env_step"] == steps[-1]
+    run = run_training(run_dir, f"--checkpoint-every={EVERY}")
+    assert run.returncode == 0, run.stderr
+    assert_resumed_at(run.stdout, steps)
+    assert_sound(run_dir, kept)
+    assert len(read_rows(run_dir)) == UPDATES
+    assert not is_saving(run_dir)
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(interrupted, tmp_path):
+    *_, before, latest = checkpoint_steps(interrupted / "checkpoints")
+    rows = read_rows(interrupted)
+    damaged = interrupted / "checkpoints" / str(latest)
+    files = [p for p in damaged.rglob("*") if p.is_file()]
+    biggest = max(files, key=lambda p: p.stat().st_size)
+    biggest.write_bytes(biggest.read_bytes()[: biggest.stat().st_size // 2])
+    # A row that was being written when the disk went.
+    with (interrupted / "metrics.jsonl").open("a") as record:
+        record.write('{"update": 9, "env_st')
+    with Training(interrupted, tmp_path / "log", "--checkpoint-every=1") as training:
+        training.wait_for_text("Resuming")
+        training.wait_until(lambda: checkpoint_steps(interrupted / "checkpoints")[-1] > latest)
+    assert f"Warning: the checkpoint at step {latest:,} is damaged (" in training.output()
+    assert_resumed_at(training.output(), [before])
+    assert "Traceback" not in training.output()
+    aside = interrupted / "damaged-checkpoints" / f"{latest}-1"
+    assert sorted(p.name for p in aside.rglob("*") if p.is_file()) == sorted(p.name for p in files)
+    assert_sound(interrupted, [row for row in rows if row["env_step"] <= before])
