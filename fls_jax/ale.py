@@ -94,7 +94,7 @@ class EmulatedGame:
         ended = self._ale.game_over() or self._steps >= self._max_steps
         if not ended:
             self._see(np.maximum(*screens))
-        return reward, ended or self._ale.lives() < lives, ended
+        return reward, ended or 0 < self._ale.lives() < lives, ended
 
     def observation(self) -> np.ndarray:
         """The stack: uint8 [4, 84, 84], oldest frame first."""
