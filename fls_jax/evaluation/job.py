@@ -172,9 +172,7 @@ class _Job:
             "preprocessing": "envpool",
             "environment": "BreakoutInfinite" if infinite else self.agent.game,
             # Human and random scores are of the game as it is.
-            "summary": summarise(
-                self.part.games, self.settings.num_envs, None if infinite else self.agent.game
-            ),
+            "summary": summarise(self.part.games, None if infinite else self.agent.game),
             "seconds": round(self.part.seconds, 3),
             **self.part.sittings[-1],
             "sittings": self.part.sittings,
@@ -186,7 +184,7 @@ def describe(summary: dict[str, Any]) -> str:
     """One line of text for a summary."""
     low, high = summary["interval_95"]["mean"]
     text = (
-        f"{summary['games']:,} games, mean return {summary['mean']:.2f} "
+        f"{summary['games']:,} game{'s' * (summary['games'] != 1)}, mean return {summary['mean']:.2f} "
         f"(95% interval {low:.2f} to {high:.2f}), std {summary['std']:.2f}, "
         f"median {summary['median']:.2f}, IQM {summary['iqm']:.2f}"
     )

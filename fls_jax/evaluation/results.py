@@ -19,14 +19,15 @@ from fls_jax.statistics import bootstrap_intervals, human_normalised, iqm, mean,
 STATISTICS = {"mean": mean, "median": median, "iqm": iqm}
 
 
-def summarise(games: list[Game], num_envs: int, game: str | None) -> dict[str, Any]:
+def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
     """Mean, population std, median, IQM of the returns, 95% intervals, lengths, human-normalised score.
 
-    The intervals are stratified by environment, with 2,000 resamples. game: for the human-normalised
-    mean, median and IQM; None, or a game without published scores, gives null.
+    The intervals come from 2,000 bootstrap resamples of the games, which are independent of each other.
+    game: for the human-normalised mean, median and IQM; None, or a game without published scores, gives
+    null.
     """
     ordered = sorted(games, key=lambda g: (g.number, g.environment))
-    returns = np.array([g.score for g in ordered]).reshape(-1, num_envs)
+    returns = np.array([g.score for g in ordered])[:, None]
     values = {name: float(statistic(returns)) for name, statistic in STATISTICS.items()}
     intervals = bootstrap_intervals(returns, STATISTICS)
     normalised = {name: human_normalised(value, game) for name, value in values.items()} if game else {}
