@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from tests.oracles import networks as oracle
 
 
-def variables(network: str, parameters: oracle.Parameters) -> dict[str, np.ndarray]:
+def variables(network: str, parameters: oracle.Parameters) -> dict[str, Any]:
     """The oracle's parameters as TensorFlow names and shapes them, with the optimiser's beside them."""
     several = network in ("cnn_sparse_fls_h1", "cnn_sparse_fls_x3")
     scopes = {"dense": "pi/fc1", "policy": "pi", "value": "vf"}
@@ -19,7 +20,7 @@ def variables(network: str, parameters: oracle.Parameters) -> dict[str, np.ndarr
     for n in (1, 2, 3):
         gate = f"pi/h{n}/" if several else "pi/"
         scopes |= {f"attention{n}/hidden": f"{gate}h1", f"attention{n}/score": f"{gate}h2"}
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in parameters.items():
         layer, kind = key.rsplit("/", 1)
         array = value.astype(np.float32)

@@ -62,7 +62,7 @@ def test_plain_pickles_under_both_names_of_numpy(core, protocol, tmp_path):
 
 def rename_module(written: bytes, module: bytes) -> bytes:
     """A pickle with NumPy's module renamed, lengths included."""
-    ours = np._core.multiarray.__name__.encode()
+    ours = b"numpy._core.multiarray"
     assert ours in written
     short = b"\x8c" + bytes([len(ours)]) + ours
     renamed = written.replace(short, b"\x8c" + bytes([len(module)]) + module)
