@@ -15,7 +15,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -28,6 +28,12 @@ train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEP
 	@$(BIN)/fls train --preset $(PRESET) --game "$(GAME)" --network $(NETWORK) --seed $(SEED) \
 	  $(if $(filter smoke,$(PRESET)),$(if $(filter command line environment,$(origin STEPS)),--total-steps $(STEPS)),--total-steps $(STEPS)) \
 	  --run-dir "$(RUN_DIR)" $(ARGS)
+
+evaluate: setup ## Play whole games with a trained agent and sum them up [RUN ARGS='--games-per-env 8']
+	@$(BIN)/fls evaluate "$(RUN)" $(ARGS)
+
+video: setup ## Film an agent with its saliency, as MP4 [RUN ARGS='--steps 500']
+	@$(BIN)/fls video "$(RUN)" $(ARGS)
 
 test: setup ## The tests, on all cores [ARGS='-k name']
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

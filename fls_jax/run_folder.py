@@ -96,8 +96,13 @@ class RunFolder:
         temporary.replace(self.config_file)
 
     def check_same(self, config: TrainConfig) -> None:
-        """UserError with the difference where the folder's run has another configuration."""
-        stored = TrainConfig.from_json(self.read_config(), str(self.config_file))
+        """UserError where the folder holds an imported model, or a run of another configuration."""
+        values = self.read_config()
+        if "imported" in values:
+            raise UserError(
+                f"{self.path} holds an imported model, which cannot be trained on: give another --run-dir."
+            )
+        stored = TrainConfig.from_json(values, str(self.config_file))
         differences = stored.differences(config)
         if differences:
             raise UserError(

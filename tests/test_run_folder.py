@@ -167,3 +167,11 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path, text, told):
 def test_a_folder_that_is_no_run_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         RunFolder(tmp_path).read_config()
+
+
+def test_an_imported_model_is_not_trained_on(tmp_path):
+    config = TrainConfig(game="Breakout")
+    with open_run(tmp_path / "run") as folder:
+        folder.write_config(config, {"imported": {"from": "elsewhere"}})
+        with pytest.raises(UserError, match="imported model"):
+            folder.check_same(config)
