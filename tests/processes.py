@@ -17,13 +17,14 @@ import pytest
 
 # The cheapest training there is. An update is 16 steps, a game 40; all updates take seconds. Tests
 # share these values so that they share the compiled programs.
-UPDATES, UPDATE_STEPS = 40, 16
+UPDATES, UPDATE_STEPS = 100, 16
+TOTAL = UPDATES * UPDATE_STEPS
 SMALLEST = tuple(
     f"--{name}={value}"
     for name, value in {
         "game": "Pong",
         "network": "cnn_sparse_fls_pool",
-        "total-steps": UPDATES * UPDATE_STEPS,
+        "total-steps": TOTAL,
         "num-envs": 2,
         "rollout-length": 8,
         "minibatches": 1,

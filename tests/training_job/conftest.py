@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Training, run_training
+from tests.processes import Training
 
 
 @pytest.fixture(scope="session")
@@ -31,26 +31,43 @@ def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]
     return get
 
 
-@pytest.fixture
-def finished(made_once, tmp_path) -> Path:
-    """A copy of the folder of a training that ran to its end."""
+@pytest.fixture(scope="session")
+def interrupted_once(made_once) -> Path:
+    """A training that a SIGTERM stopped after a few updates, each saved; beside it `<name>.log`."""
 
     def make(folder: Path) -> None:
-        run = run_training(folder, "--checkpoint-every=10")
-        assert run.returncode == 0, run.stderr
-
-    return Path(shutil.copytree(made_once("finished", make), tmp_path / "finished"))
-
-
-@pytest.fixture
-def interrupted(made_once, tmp_path) -> Path:
-    """A copy of the folder of a training that a SIGTERM stopped after a few updates, each saved."""
-
-    def make(folder: Path) -> None:
-        log = folder.with_suffix(".log")
-        with Training(folder, log, "--checkpoint-every=1", "--keep-checkpoints=5") as training:
+        with Training(folder, log_of(folder), "--checkpoint-every=1", "--keep-checkpoints=5") as training:
             training.wait_for_rows(8)
             training.process.terminate()
             assert training.wait() == 0, training.output()
 
-    return Path(shutil.copytree(made_once("interrupted", make), tmp_path / "interrupted"))
+    return made_once("interrupted", make)
+
+
+@pytest.fixture(scope="session")
+def finished_once(made_once, interrupted_once) -> Path:
+    """The same training, after the same command again; beside it `<name>.log`."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(interrupted_once, folder)
+        with Training(folder, log_of(folder), "--checkpoint-every=10") as training:
+            assert training.wait() == 0, training.output()
+
+    return made_once("finished", make)
+
+
+@pytest.fixture
+def interrupted(interrupted_once, tmp_path) -> Path:
+    """A copy of the interrupted training's folder."""
+    return Path(shutil.copytree(interrupted_once, tmp_path / "interrupted"))
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path) -> Path:
+    """A copy of the finished training's folder."""
+    return Path(shutil.copytree(finished_once, tmp_path / "finished"))
+
+
+def log_of(folder: Path) -> Path:
+    """What the training in a folder of this file printed last."""
+    return folder.with_suffix(".log")

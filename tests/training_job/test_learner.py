@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +53,7 @@ def restored(directory, config):
     trainer = Trainer(config)
     store = CheckpointStore(directory, keep=10)
     checkpoint = store.restore_latest(*trainer.checkpoint(), trainer.placement.replicated)
+    assert checkpoint is not None
     trainer.restore(checkpoint.params, checkpoint.learner)
     return trainer, store, checkpoint.step
 
@@ -85,6 +88,7 @@ def test_checkpoints_are_the_learner_at_their_step_and_resume_exactly(tmp_path):
         (tmp_path / str(step + 16)).rename(tmp_path / f"later-{step + 16}")
         store = CheckpointStore(tmp_path, keep=10)
         checkpoint = store.restore_latest(*again.checkpoint(), again.placement.replicated)
+        assert checkpoint is not None
         state = expected[step]
         assert_identical(jax.tree.map(np.asarray, checkpoint.params), state.params)
         assert_identical(jax.tree.map(np.asarray, checkpoint.learner["optimiser"]), state.optimiser)
@@ -113,7 +117,8 @@ def test_parameters_that_one_update_spoils_are_never_saved(tmp_path):
         learning_rate=1e39,
         checkpoint_every=1,
     )
-    trainer = Trainer(config, network=Quarters(), make_pool=SignalPool)
+    make_pool: Any = SignalPool
+    trainer = Trainer(config, network=Quarters(), make_pool=make_pool)
     job = _Job(config, RunFolder(tmp_path), trainer, StopFlag(), Tracking("off"))
     with pytest.raises(
         UserError, match=r"parameters not finite at update 1 \(step 32\); there is no checkpoint"
