@@ -46,8 +46,10 @@ class Movie:
 
     def __enter__(self) -> Movie:
         try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Also tells before the work whether the work can be kept.
+            self._part.write_bytes(b"")  # av opens the file with the first frame, too late to be told
             self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
             raise self._unwritten(error) from error

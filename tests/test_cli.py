@@ -129,8 +129,8 @@ def test_help_of_train_explains_every_option(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["Missing subcommand", "train, games, networks"]),
-        (["tran"], ["Unrecognized", "tran", "train, games, networks"]),
+        ([], ["Missing subcommand", "train", "evaluate", "games", "networks"]),
+        (["tran"], ["Unrecognized", "tran", "train", "evaluate", "games", "networks"]),
         (["train", "--learning-rat", "1"], ["Unrecognized", "--learning-rat"]),
         (["train", "--seed", "one"], ["--seed", "'one'"]),
         (["train", "--seed", "1.5"], ["--seed", "'1.5'"]),

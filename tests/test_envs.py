@@ -338,6 +338,13 @@ def test_colour_screens_are_the_observations_in_colour(game, apart, rng):
     assert (screens[..., 0] != screens[..., 2]).any()
 
 
+def test_colour_screens_keep_step_with_sticky_actions(rng):
+    pool = AtariPool("Seaquest", 2, 7, sticky_actions=0.25, threads=1, screens=True)
+    pool.reset()
+    for _ in range(150):
+        pool.step(rng.integers(pool.num_actions, size=2, dtype=np.int32))
+
+
 def test_colour_screens_of_another_game_are_noticed(rng):
     pool = AtariPool("Breakout", 1, 7, threads=1, screens=True)
     pool.reset()
