@@ -84,16 +84,12 @@ def entropy(logits: Float[Array, "*B A"]) -> Float[Array, "*B"]:
     return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
 
-def action_log_probs(
-    logits: Float[Array, "*B A"], actions: Int[Array, "*B"]
-) -> Float[Array, "*B"]:
+def action_log_probs(logits: Float[Array, "*B A"], actions: Int[Array, "*B"]) -> Float[Array, "*B"]:
     """Log-probability of each action: logits [..., A], int32 actions [...] -> [...]."""
     return jnp.take_along_axis(jax.nn.log_softmax(logits), actions[..., None], axis=-1)[..., 0]
 
 
-def loss(
-    output: NetworkOutput, batch: Minibatch, config: TrainConfig
-) -> tuple[Float[Array, ""], Metrics]:
+def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[Float[Array, ""], Metrics]:
     """Clipped PPO loss of B samples whose advantages are already normalised: (scalar, its parts).
 
     L = policy + value_coefficient * value - entropy_coefficient * entropy, where with the ratio r

@@ -19,8 +19,8 @@ LAYERS = (
     {"trainer"},
     {"collector", "agent", "game_recorder"},
     {
-        "envs", "checkpoints", "tracking", "movie", "ale", "placement", "run_folder", "run_contents", "display",
-        "interruption", "allocator", "provenance", "timing", "pickled_arrays",
+        "envs", "checkpoints", "tracking", "movie", "ale", "placement", "run_folder", "run_contents",
+        "display", "interruption", "allocator", "provenance", "timing", "pickled_arrays",
     },
     {"rollout", "saliency"},
     {"ppo", "drawing"},
@@ -29,17 +29,9 @@ LAYERS = (
     {"errors"},
 )  # fmt: skip
 PURE = {
-    "rollout",
-    "saliency",
-    "ppo",
-    "drawing",
-    "optimiser",
-    "metrics",
-    "statistics",
-    "networks",
-    "config",
+    "rollout", "saliency", "ppo", "drawing", "optimiser", "metrics", "statistics", "networks", "config",
     "types",
-}
+}  # fmt: skip
 KNOWS = {
     "envpool": {"envs"},
     "orbax": {"checkpoints"},

@@ -1,4 +1,4 @@
-"""The trainer in memory: it learns, it is a function of its key, and devices or overlap change nothing else."""
+"""The trainer in memory: it learns, and it is a function of its key on any number of devices."""
 
 from __future__ import annotations
 
@@ -164,7 +164,8 @@ assert len(jax.local_devices()) == 4
 trainer, rows = train(dataclasses.replace(PONG, devices=devices, learning_rate=1e-3), 3)
 spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
 assert spread == {devices}, spread
-norms = [float(np.linalg.norm(np.asarray(leaf, np.float64))) for leaf in jax.tree.leaves(trainer.state.params)]
+leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(trainer.state.params)]
+norms = [float(np.linalg.norm(leaf)) for leaf in leaves]
 print(json.dumps([norms, [row["loss"] for row in rows]]))
 """
 
