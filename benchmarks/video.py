@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -132,7 +133,7 @@ def main() -> None:
     record = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine,
-        "versions": versions(),
+        "versions": versions() | {name: version(name) for name in ("av", "opencv-python-headless")},
         "commit": commit(),
         "game": settings.game,
         "steps": settings.steps,

@@ -1,7 +1,7 @@
 """The film of an agent at play: game and input side by side, saliency over both, its numbers beneath.
 
 In two passes, because one maximum over the whole clip scales every frame: the agents play, then what
-they saw is drawn. Between the passes a screen is kept compressed, some 2 kB of its 100, so that a clip
+they saw is drawn. Between the passes a screen is kept compressed, 1 to 4 kB of its 100, so that a clip
 takes little memory whatever its length; playing again would cost a second emulation.
 """
 
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from fls_jax.agent import Agent, load_agent
-from fls_jax.display import ProgressDisplay, format_steps
+from fls_jax.display import ProgressDisplay
 from fls_jax.drawing import AgentTile, mosaic, overlay
 from fls_jax.envs import AtariPool
 from fls_jax.errors import UserError
@@ -187,7 +187,7 @@ def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[n
     steps = len(clip.screens)
     sees = agent.spec.attention is not None
     maximum = max(float(maps.max()) for maps in _maps(agent, clip, protocol)) if sees else 0.0
-    facts = (agent.game, f"seed {agent.config.seed}", f"{format_steps(agent.step)} steps")
+    facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
     tile = AgentTile(agent.network, facts, maximum if sees else None)
     blocks = _maps(agent, clip, protocol)
     for start in range(0, steps, _BLOCK):
@@ -197,8 +197,8 @@ def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[n
             screen = np.frombuffer(zlib.decompress(clip.screens[t]), np.uint8).reshape(*SCREEN, 3)
             seen = np.frombuffer(zlib.decompress(clip.inputs[t]), np.uint8).reshape(84, 84)
             numbers = (
-                f"{value:.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
-                f"{clip.entropies[t]:.2f}",
+                f"{value:z.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
+                f"{clip.entropies[t]:z.2f}",
                 agent.actions[clip.actions[t]],
                 f"{clip.returns[t]:,.0f}",
                 f"{clip.games[t]:,}",
