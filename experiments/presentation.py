@@ -1,0 +1,193 @@
+"""Tables as Markdown, CSV and pictures, and pictures as files that are the same every time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
+
+INK, MUTED, RULE = "#1a1a1a", "#6b6b6b", "#c9c9c9"
+_SETTINGS: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "fls-jax",
+}
+_DPI = 150
+_FONT, _TITLE, _NOTE = 9.0, 11.0, 7.5
+_LINE, _GAP, _MARGIN = 0.2, 0.2, 0.15  # inches
+
+
+class Empty(str):
+    """The text of a cell that is empty: why it is."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people, and the same for programs.
+
+    rows: texts. rules: numbers of rows that a thin line stands above. data: what the CSV file holds.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    data: pd.DataFrame
+    notes: Sequence[str] = ()
+    rules: Sequence[int] = ()
+
+    def markdown(self) -> str:
+        """The table under its title, with its notes."""
+        lines = [
+            f"## {self.title}",
+            "",
+            _markdown_row(self.columns),
+            _markdown_row(["---"] * len(self.columns)),
+        ]
+        lines += [_markdown_row(row) for row in self.rows]
+        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    texts = [f"*{cell}*" if isinstance(cell, Empty) and cell else cell for cell in cells]
+    return "| " + " | ".join(text.replace("|", "/").replace("\n", " ") for text in texts) + " |"
+
+
+@contextlib.contextmanager
+def drawing_settings() -> Generator[None]:
+    """matplotlib's defaults and ours, whatever the user's own are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_SETTINGS)
+        yield
+
+
+def save_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write <stem>.svg and <stem>.png, the same bytes for the same figure and versions."""
+    svg, png = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    figure.savefig(png, dpi=_DPI, metadata={"Software": None})
+    return [svg, png]
+
+
+def draw_table(table: Table) -> Figure:
+    """A table as a picture: texts to the left, numbers to the right, a group's name only once."""
+    right = [_is_numeric(cells) for cells in zip(*table.rows, strict=True)]
+    widths = _column_widths(table, right)
+    inner = max(sum(widths) + _GAP * (len(widths) - 1), _width(table.title, True) * _TITLE / _FONT, 6.0)
+    notes = [line for note in table.notes for line in _wrapped(note, inner)]
+    header_lines = max(name.count("\n") + 1 for name in table.columns)
+    lines = 1.6 + header_lines + 0.3 + len(table.rows) + 0.3 + 0.85 * len(notes)
+    page = _Page(inner + 2 * _MARGIN, lines * _LINE + 2 * _MARGIN)
+    starts = [_MARGIN + sum(widths[:i]) + _GAP * i for i in range(len(widths))]
+
+    def put_row(y: float, cells: Sequence[str], **style: Any) -> None:
+        for x, width, to_right, text in zip(starts, widths, right, cells, strict=True):
+            muted: dict[str, Any] = {"style": "italic", "color": MUTED} if isinstance(text, Empty) else {}
+            place = {"ha": "right" if to_right else "left", "va": "baseline", "fontsize": _FONT}
+            page.text(x + width * to_right, y, text, **place, **style | muted)
+
+    y = 1.0
+    page.text(_MARGIN, y, table.title, va="baseline", fontsize=_TITLE, weight="bold")
+    page.rule(y + 0.55, 1.0, INK)
+    y += 0.65 + header_lines
+    put_row(y, table.columns, weight="bold", linespacing=1.35)
+    page.rule(y + 0.4, 0.7, INK)
+    y += 0.2
+    for number, row in enumerate(table.rows):
+        begins = number == 0 or number in table.rules or row[0] != table.rows[number - 1][0]
+        if number in table.rules:
+            page.rule(y + 0.25, 0.5, RULE)
+        y += 1
+        put_row(y, row if begins or not table.rules else ["", *row[1:]])
+    page.rule(y + 0.35, 1.0, INK)
+    y += 0.3
+    for line in notes:
+        y += 0.85
+        page.text(_MARGIN, y, line, va="baseline", fontsize=_NOTE, color=MUTED)
+    return page.figure
+
+
+class _Page:
+    """A figure on which things stand in lines from the top and inches from the left."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height))
+
+    def text(self, x: float, line: float, text: str, **style: Any) -> None:
+        self.figure.text(x / self.width, self._up(line), text, **style)
+
+    def rule(self, line: float, thickness: float, colour: str) -> None:
+        ends = [_MARGIN / self.width, 1 - _MARGIN / self.width]
+        self.figure.add_artist(Line2D(ends, [self._up(line)] * 2, linewidth=thickness, color=colour))
+
+    def _up(self, line: float) -> float:
+        return 1 - (_MARGIN + line * _LINE) / self.height
+
+
+def _column_widths(table: Table, right: Sequence[bool]) -> list[float]:
+    """Inches; the reason for an empty cell may spill over blank cells to the left of a column of numbers."""
+    widths = [_width(name, bold=True) for name in table.columns]
+    for row in table.rows:
+        for i, text in enumerate(row):
+            if not (isinstance(text, Empty) and right[i]):
+                widths[i] = max(widths[i], _width(text))
+    for row in table.rows:
+        for i, text in enumerate(row):
+            if isinstance(text, Empty) and right[i] and text:
+                room, j = widths[i], i
+                while j and not row[j - 1]:
+                    j -= 1
+                    room += widths[j] + _GAP
+                widths[i] += max(0.0, _width(text) - room)
+    return widths
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell and not isinstance(cell, Empty)]
+    return bool(filled) and all(cell.lstrip("+-")[:1].isdigit() for cell in filled)
+
+
+@functools.cache
+def _width(text: str, bold: bool = False) -> float:
+    """Inches that a text takes at the table's size."""
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=_FONT)
+    widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
+    return max(widths) / 72 + 0.02
+
+
+def _wrapped(text: str, inches: float) -> list[str]:
+    """A note in lines that fit under the table."""
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and _width(longer) * _NOTE / _FONT > inches:
+            lines.append(line)
+            longer = word
+        line = longer
+    return [*lines, line]

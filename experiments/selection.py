@@ -1,0 +1,85 @@
+"""Which run fills which cell of an experiment, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from experiments.comparison import Sample
+from experiments.grid import Cell, Experiment
+from experiments.runs import Problem, Run, Runs
+
+State = Literal["not run", "unfinished", "not evaluated", "evaluated"]
+
+
+@dataclass
+class Selection:
+    """The runs of an experiment, by cell; everything else that was found, and why it is none of them."""
+
+    experiment: Experiment
+    runs: dict[Cell, Run] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def state(self, cell: Cell, environment: str | None = None) -> State:
+        """How far a cell is; environment: which evaluation is meant, the game's own unless given."""
+        run = self.runs.get(cell)
+        if run is None:
+            return "not run"
+        if not run.finished:
+            return "unfinished"
+        return "evaluated" if run.final_evaluation(environment or cell.game) else "not evaluated"
+
+    def why_empty(self, game: str, network: str, environment: str | None = None) -> str:
+        """Why there is no final score of a network in a game, in a few words."""
+        cells = [Cell(game, network, seed) for seed in self.experiment.seeds(game, network)]
+        states = [self.state(cell, environment) for cell in cells]
+        if "not evaluated" in states:
+            return "not evaluated"
+        if "unfinished" in states:
+            done = max(self.runs[cell].env_step for cell in cells if cell in self.runs)
+            return f"unfinished: {done / 1e6:.2f}M of {self.experiment.total_steps / 1e6:g}M steps"
+        return "not run" if cells else "not planned"
+
+    def sample(self, game: str, network: str, environment: str | None = None) -> Sample | None:
+        """Returns of the final evaluations of all seeds there are; None without any."""
+        returns = []
+        for seed in self.experiment.seeds(game, network):
+            run = self.runs.get(Cell(game, network, seed))
+            evaluation = run.final_evaluation(environment or game) if run else None
+            if evaluation is not None:
+                returns.append(np.asarray(evaluation.returns, float))
+        return Sample(tuple(returns)) if returns else None
+
+    def of(self, game: str, network: str) -> list[Run]:
+        """The runs of a network in a game, whatever their state, by seed."""
+        cells = [Cell(game, network, seed) for seed in self.experiment.seeds(game, network)]
+        return [self.runs[cell] for cell in cells if cell in self.runs]
+
+
+def select(found: Runs, experiment: Experiment) -> Selection:
+    """The runs that are cells of an experiment: its game, network, seed and every hyper-parameter.
+
+    Of two runs of one cell the one that was trained further is taken.
+    """
+    selection = Selection(experiment, problems=list(found.problems))
+    cells = set(experiment.cells)
+    for run in _furthest_first(found.runs):
+        cell = Cell(run.config.game, run.config.network, run.config.seed)
+        if cell not in cells:
+            reason = f"{cell.game}, {cell.network}, seed {cell.seed} is no cell of the experiment"
+        elif differences := experiment.config(cell).differences(run.config):
+            reason = f"other settings than the experiment's ({'; '.join(differences)})"
+        elif cell in selection.runs:
+            reason = f"the same cell as {selection.runs[cell].path}, which was trained further"
+        else:
+            selection.runs[cell] = run
+            continue
+        selection.problems.append(Problem(run.path, reason))
+    return selection
+
+
+def _furthest_first(runs: Sequence[Run]) -> list[Run]:
+    return sorted(runs, key=lambda run: -run.env_step)

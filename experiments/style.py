@@ -1,0 +1,43 @@
+"""How networks are named and drawn: told apart by colour-blind eyes and on grey paper.
+
+Colours are Okabe and Ito's (2008), the most distant ones for the paper's own comparison; dashes and markers
+differ too, so that no two networks rely on colour alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+_BLUE, _VERMILION, _PURPLE, _GREY = "#0072B2", "#D55E00", "#CC79A7", "#7f7f7f"
+_SOLID: Any = "solid"
+
+
+@dataclass(frozen=True)
+class Style:
+    """Label, colour, dashes (matplotlib's, in line widths) and marker of a network."""
+
+    label: str
+    colour: str
+    dashes: Any
+    marker: str
+
+
+STYLES: dict[str, Style] = {
+    "cnn": Style("CNN (baseline)", _BLACK, _SOLID, "o"),
+    "cnn_daqn": Style("DAQN attention", _SKY, (0, (1, 1.2)), "v"),
+    "cnn_rsppo": Style("RS-PPO attention", _GREEN, (0, (6, 1.5, 1, 1.5)), "^"),
+    "cnn_rsppo_nopad": Style("RS-PPO, no padding", _GREEN, (0, (1, 2)), "<"),
+    "cnn_sparse_fls": Style("Sparse FLS", _VERMILION, _SOLID, "s"),
+    "cnn_sparse_fls_pool": Style("Sparse FLS, pooled", _ORANGE, (0, (3, 1.2)), "D"),
+    "cnn_sparse_fls_norm": Style("Sparse FLS, normalised", _SKY, (0, (5, 1.5)), "P"),
+    "cnn_sparse_fls_1x1": Style("Sparse FLS, 1x1", _GREEN, (0, (3, 1.2, 1, 1.2)), "X"),
+    "cnn_sparse_fls_sp2": Style("Sparse FLS, base-2 softplus", _BLUE, (0, (1, 1)), "h"),
+    "cnn_sparse_fls_norelu": Style("Sparse FLS, no last relu", _PURPLE, (0, (6, 1.5)), "p"),
+    "cnn_sparse_fls_norelu_pool": Style("Sparse FLS, no last relu, pooled", _PURPLE, (0, (1, 1.5)), "*"),
+    "cnn_sparse_fls_h1": Style("Sparse FLS at conv 1", _BLUE, (0, (7, 1.5)), "<"),
+    "cnn_sparse_fls_x3": Style("Sparse FLS x3", _GREY, (0, (4, 1, 1, 1, 1, 1)), ">"),
+    "cnn_dense_fls": Style("Dense FLS", _BLUE, (0, (4, 1.2, 1, 1.2)), "d"),
+    "cnn_dense_fls_norelu": Style("Dense FLS, no last relu", _ORANGE, (0, (1, 1.2)), "H"),
+}

@@ -1,0 +1,114 @@
+"""Run folders with a record and evaluations, without checkpoints: what figures and W&B are made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.grid import PILOT, Cell
+from fls_jax.evaluation.play import Game
+from fls_jax.evaluation.results import summarise, write_result
+from fls_jax.run_folder import RunFolder
+from fls_jax.tracking import Record
+
+UPDATES = PILOT.total_steps // 1024
+LAST_STEP = UPDATES * 1024
+PROVENANCE = {
+    "action_names": ["NOOP", "FIRE"],
+    "preprocessing": "envpool",
+    "backend": "cpu",
+    "machine": {"cpu": "Abacus 1", "cores": 2, "memory_gib": 24.0, "system": "Linux"},
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+}
+
+
+def row(update: int, score: float | None, sps: float = 200.0, **more: Any) -> dict[str, Any]:
+    """A row of metrics.jsonl."""
+    return {
+        "update": update,
+        "env_step": 1024 * update,
+        "eprewmean": score,
+        "episodes": update,
+        "sps": sps,
+        "sps_overall": sps,
+        "entropy": 1.5,
+        "seconds_total": 1024 * update / sps,
+        **more,
+    }
+
+
+def write_run(
+    path: Path, cell: Cell, scores: Sequence[float | None], updates: Sequence[int] | None = None,
+    sps: float = 200.0, **details: Any,
+) -> Path:  # fmt: skip
+    """A pilot run with a row an update; scores: eprewmean of each, updates: their numbers, the last ones
+    of the run unless given."""
+    path.mkdir(parents=True)
+    RunFolder(path).write_config(PILOT.config(cell), PROVENANCE | details)
+    record = Record(path / "metrics.jsonl")
+    for update, score in zip(updates or range(UPDATES - len(scores) + 1, UPDATES + 1), scores, strict=True):
+        record.write(row(update, score, sps))
+    record.close()
+    return path
+
+
+def write_evaluation(
+    path: Path, returns: Sequence[float], step: int = LAST_STEP, mode: str = "standard", game: str = "Pong"
+) -> Path:
+    """An evaluation of these returns, one environment, in the evaluation job's own format."""
+    games = [Game(0, number, float(score), 900, 1.0, False) for number, score in enumerate(returns)]
+    infinite = mode.startswith("infinite")
+    file = path / "evaluation" / f"{step}-{mode}.json"
+    file.parent.mkdir(exist_ok=True)
+    result = {
+        "game": game,
+        "env_step": step,
+        "protocol": "aligned",
+        "environment": "BreakoutInfinite" if infinite else game,
+        "summary": summarise(games, None if infinite else game),
+        "games": [each.to_json() for each in games],
+    }
+    write_result(file, result)
+    return file
+
+
+def write_gaze(path: Path, scores: dict[str, dict[str, float | None]], step: int = LAST_STEP) -> Path:
+    """The summary of a gaze pass: map -> metric -> mean."""
+    file = path / "gaze" / "aligned-screen" / "summary.json"
+    file.parent.mkdir(parents=True)
+    filled = {
+        name: {
+            metric: {"mean": mean, "coverage": 0.0 if mean is None else 0.9} for metric, mean in each.items()
+        }
+        for name, each in scores.items()
+    }
+    content = {"env_step": step, "protocol": "aligned", "space": "screen", "complete": True, "scores": filled}
+    file.write_text(json.dumps(content))
+    return file
+
+
+def write_pilot(root: Path, seed: int = 0) -> None:
+    """Part of the pilot: a finished Pong pair with two seeds, one Breakout run, MsPacman halfway."""
+    random = np.random.default_rng(seed)
+    updates = [*range(13, UPDATES, 20), UPDATES]
+    early: list[float | None] = [None] * 3
+
+    def climb(low: float, high: float, count: int) -> list[float | None]:
+        return early + (np.linspace(low, high, count) + random.normal(0, high / 50, count))[3:].tolist()
+
+    for network, level, sps in (("cnn", 10.0, 240.0), ("cnn_sparse_fls", 12.0, 160.0)):
+        for number, shift in ((1, 0.0), (9, 2.0)):
+            path = root / "Pong" / network / f"seed{number}"
+            scores = climb(-20, level + shift, len(updates))
+            write_run(path, Cell("Pong", network, number), scores, updates, sps)
+            write_evaluation(path, random.normal(level + shift, 3, 64))
+    path = root / "Breakout" / "cnn_sparse_fls" / "seed1"
+    write_run(path, Cell("Breakout", "cnn_sparse_fls", 1), climb(2, 60, len(updates)), updates, 160.0)
+    write_evaluation(path, random.normal(60, 10, 64), game="Breakout")
+    half = updates[: len(updates) // 2]
+    path = root / "MsPacman" / "cnn_sparse_fls" / "seed1"
+    write_run(path, Cell("MsPacman", "cnn_sparse_fls", 1), climb(200, 900, len(half)), half)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from experiments import paper
+from experiments.grid import ABLATIONS, BASELINE, EXPERIMENTS, MAIN_NETWORKS, PAPER, PAPER_GAMES, PILOT, Cell
+from experiments.style import STYLES
+from fls_jax.config import TrainConfig
+from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.summary import parameter_count
+
+
+def test_the_pilot():
+    assert PILOT.cells[:3] == (
+        Cell("Pong", "cnn_sparse_fls", 1),
+        Cell("Pong", "cnn", 1),
+        Cell("MsPacman", "cnn_sparse_fls", 1),
+    )
+    assert Counter(PILOT.cells) == Counter(
+        Cell(game, network, seed)
+        for game in ("Pong", "MsPacman", "Breakout")
+        for network in ("cnn", "cnn_sparse_fls")
+        for seed in (1, 9)
+    )
+    assert PILOT.config(PILOT.cells[1]) == TrainConfig(
+        game="Pong", network="cnn", seed=1, total_steps=2_000_000
+    )
+
+
+def test_the_papers_grid():
+    assert len(PAPER.cells) == len(set(PAPER.cells)) == 15 * 6 * 5
+    assert PAPER.games == PAPER_GAMES
+    assert set(PAPER.networks) == set(NETWORKS)
+    assert PAPER.seeds("Enduro", "cnn_dense_fls_norelu") == (1, 9, 17, 25, 33)
+    assert set(MAIN_NETWORKS) | set(ABLATIONS) == set(NETWORKS)
+    assert PAPER.config(PAPER.cells[0]).total_steps == paper.STEPS == 50_000_000
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=lambda each: each.name)
+def test_configurations_are_valid_and_the_papers(experiment):
+    for cell in experiment.cells:
+        config = experiment.config(cell).validated()
+        changed = TrainConfig().differences(config)
+        assert {text.split(":")[0] for text in changed} <= {"game", "network", "seed", "total_steps"}
+    assert all(BASELINE in {c.network for c in experiment.cells if c.game == g} for g in experiment.games)
+
+
+def test_the_paper_has_scores_of_its_whole_grid():
+    assert all(paper.score(game, network) for game in PAPER_GAMES for network in NETWORKS)
+    assert paper.score("SpaceInvaders", "cnn_sparse_fls") == (9359, 13230)
+    assert paper.score("BreakoutInfinite", "cnn_sparse_fls_h1") == (689, 291)
+    assert paper.score("BreakoutInfinite", "cnn_sparse_fls_sp2") is None
+    assert paper.score("Pong", "cnn") is None
+
+
+def test_parameter_counts_are_the_papers():
+    counts = {name: parameter_count(NETWORKS[name], 4) for name in paper.PARAMETERS}
+    assert counts == paper.PARAMETERS
+
+
+def test_no_two_networks_look_alike():
+    assert set(STYLES) == set(NETWORKS)
+    for shown in (MAIN_NETWORKS, (BASELINE, "cnn_sparse_fls", *ABLATIONS)):
+        assert len({(STYLES[name].colour, str(STYLES[name].dashes)) for name in shown}) == len(shown)
+        # On grey paper marker and dashes must do.
+        assert len({(STYLES[name].marker, str(STYLES[name].dashes)) for name in shown}) == len(shown)
+    assert len({style.label for style in STYLES.values()}) == len(STYLES)

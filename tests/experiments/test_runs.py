@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.grid import PILOT, Cell
+from experiments.runs import evaluation_table, history_table, load_runs
+from experiments.selection import select
+from tests.experiments.folders import LAST_STEP, UPDATES, row, write_evaluation, write_gaze, write_run
+
+CNN = Cell("Pong", "cnn", 1)
+FLS = Cell("Pong", "cnn_sparse_fls", 1)
+
+
+def test_a_run_as_tables(tmp_path):
+    path = write_run(tmp_path / "a", CNN, [None, -20.5, 3.25])
+    write_evaluation(path, [1, 2, 6])
+    write_evaluation(path, [9, 9, 9], mode="greedy")
+    found = load_runs([tmp_path])
+    assert not found.problems
+    history = history_table(found.runs)
+    assert history["env_step"].tolist() == [1024 * u for u in (UPDATES - 2, UPDATES - 1, UPDATES)]
+    assert history["network"].eq("cnn").all()
+    assert history["total_steps"].eq(2_000_000).all()
+    np.testing.assert_array_equal(history["eprewmean"], [math.nan, -20.5, 3.25])
+    evaluations = evaluation_table(found.runs).set_index("mode")
+    assert evaluations.loc["standard", ["mean", "median", "games", "final"]].tolist() == [3, 2, 3, True]
+    assert evaluations.loc["greedy", "mean"] == 9
+    assert evaluations.loc["standard", "human_normalised"] == pytest.approx((3 + 20.7) / (14.6 + 20.7))
+    (run,) = found.runs
+    assert run.finished
+    assert run.steps_per_second == 200
+    assert run.final_evaluation("Pong").returns == [1, 2, 6]
+    assert run.final_evaluation("BreakoutInfinite") is None
+
+
+def test_no_runs_are_empty_tables(tmp_path):
+    found = load_runs([tmp_path, tmp_path / "missing"])
+    assert (found.runs, found.problems) == ([], [])
+    assert history_table([]).empty
+    assert evaluation_table([]).empty
+
+
+def test_a_record_written_over_after_a_kill_counts_once(tmp_path):
+    path = write_run(tmp_path / "a", CNN, [])
+    rows = [row(1, 1.0), row(2, 2.0), row(2, 2.5), row(3, 3.0)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows) + '{"upd')
+    (run,) = load_runs([tmp_path]).runs
+    assert run.history["eprewmean"].tolist() == [1.0, 2.5, 3.0]
+    assert run.env_step == 3 * 1024
+    assert not run.finished
+
+
+def test_evaluations_of_earlier_steps_and_of_unfinished_runs_are_not_final(tmp_path):
+    done = write_run(tmp_path / "done", CNN, [1.0])
+    write_evaluation(done, [5, 5], step=LAST_STEP - 1024)
+    halfway = write_run(tmp_path / "halfway", FLS, [1.0], updates=[100])
+    write_evaluation(halfway, [5, 5], step=100 * 1024)
+    found = load_runs([tmp_path])
+    assert evaluation_table(found.runs)["final"].tolist() == [False, False]
+    selection = select(found, PILOT)
+    assert selection.sample("Pong", "cnn") is None
+    assert selection.why_empty("Pong", "cnn") == "not evaluated"
+    assert selection.why_empty("Pong", "cnn_sparse_fls") == "unfinished: 0.10M of 2M steps"
+    assert selection.why_empty("Breakout", "cnn") == "not run"
+    assert selection.why_empty("Enduro", "cnn") == "not planned"
+    assert selection.state(CNN) == "not evaluated"
+    assert selection.state(FLS) == "unfinished"
+
+
+def test_what_is_damaged_is_named_and_left_out(tmp_path):
+    for name in ("config", "types", "record", "number"):
+        write_run(tmp_path / name, CNN, [1.0, 2.0])
+    (tmp_path / "config" / "config.json").write_text("{")
+    types = tmp_path / "types" / "config.json"
+    types.write_text(types.read_text().replace('"seed": 1', '"seed": "one"'))
+    record = tmp_path / "record" / "metrics.jsonl"
+    record.write_text("nonsense\n" + record.read_text())
+    odd = tmp_path / "number" / "metrics.jsonl"
+    odd.write_text(odd.read_text().replace('"eprewmean": 1.0', '"eprewmean": "high"'))
+    found = load_runs([tmp_path])
+    assert found.runs == []
+    problems = {problem.path.name: problem.reason for problem in found.problems}
+    assert "cannot be read" in problems["config"]
+    assert "seed is 'one'" in problems["types"]
+    assert "line 1" in problems["record"]
+    assert "no number" in problems["number"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:50],
+        lambda text: "[]",
+        lambda text: text.replace('"summary"', '"sum"'),
+        lambda text: text.replace('"return": 2.0', '"return": null'),
+        lambda text: text.replace('"return": 2.0', '"return": NaN'),
+        lambda text: text.replace('"interval_95"', '"interval"'),
+        lambda text: text.replace('"environment": "Pong"', '"env": "Pong"'),
+    ],
+)
+def test_a_damaged_evaluation_is_named_and_leaves_the_run(tmp_path, damage):
+    path = write_run(tmp_path / "a", CNN, [1.0])
+    file = write_evaluation(path, [1, 2, 6])
+    text = file.read_text()
+    file.write_text(damage(text))
+    assert file.read_text() != text
+    found = load_runs([tmp_path])
+    assert [problem.path for problem in found.problems] == [file]
+    (run,) = found.runs
+    assert run.evaluations == ()
+
+
+def test_gaze_summaries(tmp_path):
+    path = write_run(tmp_path / "a", CNN, [1.0])
+    write_gaze(path, {"model": {"nss": 1.5, "kl": None}})
+    (run,) = load_runs([tmp_path]).runs
+    assert run.gaze[0]["scores"]["model"]["nss"]["mean"] == 1.5
+    shutil.copytree(path / "gaze" / "aligned-screen", path / "gaze" / "aligned-screen.old-1")
+    file = path / "gaze" / "aligned-screen" / "summary.json"
+    file.write_text(file.read_text().replace('"mean": 1.5', '"mean": "high"'))
+    found = load_runs([tmp_path])
+    assert [problem.path for problem in found.problems] == [file]
+    assert found.runs[0].gaze == ()
+
+
+def test_other_runs_are_no_cells(tmp_path):
+    write_run(tmp_path / "good", CNN, [1.0, 2.0])
+    write_run(tmp_path / "again", CNN, [1.0], updates=[50])
+    write_run(tmp_path / "other", Cell("Pong", "cnn_daqn", 1), [1.0])
+    smoke = write_run(tmp_path / "smoke", Cell("Pong", "cnn", 9), [1.0])
+    config = json.loads((smoke / "config.json").read_text()) | {"total_steps": 10_240, "checkpoint_every": 5}
+    (smoke / "config.json").write_text(json.dumps(config))
+    write_run(tmp_path / "good.old-1", CNN, [7.0])
+    selection = select(load_runs([tmp_path, tmp_path / "good"]), PILOT)
+    assert {cell: run.path.name for cell, run in selection.runs.items()} == {CNN: "good"}
+    reasons = {problem.path.name: problem.reason for problem in selection.problems}
+    assert set(reasons) == {"again", "other", "smoke"}
+    assert "trained further" in reasons["again"]
+    assert "no cell" in reasons["other"]
+    assert reasons["smoke"].endswith("(total_steps: 2000000 -> 10240)")
+
+
+def test_a_run_without_rows(tmp_path):
+    (run,) = load_runs([write_run(tmp_path / "a", CNN, [])]).runs
+    assert (run.env_step, run.finished) == (0, False)
+    assert math.isnan(run.steps_per_second)
+    assert run.config == PILOT.config(CNN)
