@@ -293,8 +293,17 @@ def test_an_agent_that_has_diverged(tmp_path):
     assert list((tmp_path / "video").iterdir()) == []
 
 
+# A shell's background job ignores SIGINT, and so would everything that it starts.
+AT_A_TERMINAL = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fls_jax.__main__ import main
+main()
+"""
+
+
 def test_an_interruption_leaves_no_half_film(breakout, tmp_path):
-    command = [sys.executable, "-m", "fls_jax", "video", str(breakout), "--steps", "100000"]
+    command = [sys.executable, "-c", AT_A_TERMINAL, "video", str(breakout), "--steps", "100000"]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "film.mp4")],
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
