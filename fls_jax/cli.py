@@ -93,6 +93,62 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Gaze:
+    """Score agents' saliency against where people looked in Atari-HEAD, beside controls.
+
+    Results are in RUN/gaze/<protocol>-<space>/. The same command again keeps what is scored.
+    """
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(one or more)"),
+        tyro.conf.Positional,
+    ]
+    """Folders of the runs, or folders that hold runs."""
+    atari_head: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of Atari-HEAD, either release, as downloaded or unpacked."""
+    trials: Annotated[
+        tuple[int, ...], tyro.conf.arg(metavar="N [N ...]", help_behavior_hint="(default: all)")
+    ] = ()
+    """Numbers of the trials to score; of the game's others only the gaze is read."""
+    protocol: Annotated[
+        Literal["aligned", "paper", "both"] | None,
+        tyro.conf.arg(
+            metavar="{aligned,paper,both}", help_behavior_hint="(default: aligned; with --out both)"
+        ),
+    ] = None
+    """aligned is right; paper repeats what was published, with gaze one frame early."""
+    space: Literal["screen", "input"] = "screen"
+    """Compare on the 210x160 screen, or on the agent's 84x84 input."""
+    step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
+    """Checkpoint to score, in agent steps."""
+    controls: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: all controls)")] = True
+    """Leave out the controls, for speed."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(optional)")] = None
+    """Write the study over all runs here: mean and std over seeds, the paper's figures beside them."""
+    video: bool = False
+    """Film every trial with its gaze and saliency: RUN/video/<env_step>-gaze-<trial>.mp4."""
+    fresh: bool = False
+    """Score anew; former results are renamed to <name>.old-<n>."""
+
+
+@dataclass(frozen=True)
+class AtariHead:
+    """Download a game of Atari-HEAD (licence CC-BY-4.0), checked; the same command resumes."""
+
+    action: Annotated[Literal["download"], tyro.conf.Positional]
+    """What to do."""
+    game: str
+    """Game of Atari-HEAD, in any spelling."""
+    dir: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for the files."""
+    release: Literal["v4", "v1"] = "v4"
+    """v4: one zip a game; v1, the paper's: two files a trial."""
+    server: str = "https://zenodo.org"
+    """Zenodo, or a server that answers like it."""
+
+
+@dataclass(frozen=True)
 class ImportBaselines:
     """Turn a model that the authors released into a run folder, its checkpoint at step 0."""
 
@@ -130,6 +186,15 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.video import film
 
             film(**vars(command))
+        case Gaze() as command:
+            from fls_jax.gaze.job import gaze
+
+            gaze(**vars(command))
+        case AtariHead() as command:
+            from fls_jax.gaze.download import download
+            from fls_jax.gaze.zenodo import Zenodo
+
+            download(command.game, command.dir, release=command.release, server=Zenodo(command.server))
         case ImportBaselines() as command:
             from fls_jax.baselines_import import import_baselines
 
@@ -145,7 +210,9 @@ def run(arguments: Sequence[str]) -> None:
             print_networks()
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Video | ImportBaselines | Games | Networks:
+def parse(
+    arguments: Sequence[str],
+) -> Train | Evaluate | Video | Gaze | AtariHead | ImportBaselines | Games | Networks:
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -158,6 +225,8 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | Video | ImportBaseline
         Annotated[Train, tyro.conf.subcommand("train", default=default)]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Video, tyro.conf.subcommand("video")]
+        | Annotated[Gaze, tyro.conf.subcommand("gaze")]
+        | Annotated[AtariHead, tyro.conf.subcommand("atari-head")]
         | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]
         | Annotated[Games, tyro.conf.subcommand("games")]
         | Annotated[Networks, tyro.conf.subcommand("networks")]

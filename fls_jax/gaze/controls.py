@@ -1,0 +1,107 @@
+"""The maps that a model's is held against: what a map scores for reasons that are not the agent's.
+
+A map that knows nothing of the game scores well above chance once it is painted through receptive fields,
+because these overlap most in the middle of the screen, where people look. Each control takes away one such
+reason; `untrained` takes away only the training.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from fls_jax.gaze.observations import Protocol, Space, map_shape
+from fls_jax.gaze.scoring import SIGMA
+from fls_jax.metrics import blur_fixations
+from fls_jax.networks.geometry import attention_shape
+from fls_jax.networks.specs import NetworkSpec
+from fls_jax.saliency.projection import interpolation, project
+
+MODEL = "model"
+UNTRAINED = "untrained"
+CONTROLS = ("uniform", "centre", "other_trials", "frame_difference", "random", UNTRAINED)
+"""In the order of every table. `untrained` is the network itself with fresh random weights."""
+
+
+def place(maps: ArrayLike, space: Space) -> Array:
+    """Maps float [B, 84, 84] of the observation where they are scored: float32 [B, H, W] of `space`.
+
+    On the screen they are what saliency.projection.to_screen gives, but interpolated as a + f (b - a):
+    neighbours that are equal stay so to the last bit. Painted maps are made of plateaus, and an area under
+    the ROC curve counts ties one half; (1 - f) a + f b would break them, which can change a frame's AUC by
+    0.03.
+    """
+    maps = jnp.asarray(maps, jnp.float32)
+    if space == "screen":
+        for axis, size in zip((1, 2), map_shape(space), strict=True):
+            before, after, share = _neighbours(maps.shape[axis], size)
+            low = jnp.take(maps, before, axis=axis)
+            high = jnp.take(maps, after, axis=axis)
+            maps = low + jnp.expand_dims(share, (0, 3 - axis)) * (high - low)
+    return maps
+
+
+def _neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of `new_size` pixels the two of `size` that it lies between, and how far towards the second.
+
+    int32, int32 and float32 [new_size]. Pixel centres are at half integers; an axis is mirrored at its ends.
+    """
+    weights = interpolation(size, new_size)
+    before = np.argmax(weights > 0, axis=1).astype(np.int32)
+    after = np.minimum(before + 1, size - 1).astype(np.int32)
+    share = np.where(after > before, weights[np.arange(new_size), after], 0)
+    return before, after, share.astype(np.float32)
+
+
+def network_maps(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol, space: Space) -> Array:
+    """Attention [B, h, w] painted through the network's geometry and placed: float32 [B, H, W]."""
+    return place(project(attention, spec, protocol), space)
+
+
+def uniform_map(spec: NetworkSpec, protocol: Protocol, space: Space) -> np.ndarray:
+    """`uniform`: attention of one everywhere, painted and placed as the network's own: float32 [H, W].
+
+    A network without attention has the geometry of its last features.
+    """
+    return np.asarray(
+        network_maps(np.ones((1, *attention_shape(spec)), np.float32), spec, protocol, space)[0]
+    )
+
+
+def centre_map(space: Space) -> np.ndarray:
+    """`centre`: a Gaussian about the centre of the map, std H/4 and W/4: float32 [H, W], 1 at its centre."""
+    rows, columns = (
+        np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) for size in map_shape(space)
+    )
+    return np.outer(rows, columns).astype(np.float32)
+
+
+def gaze_map(counts: np.ndarray, space: Space) -> np.ndarray:
+    """`other_trials`: the gaze samples of the game's other trials, pooled and blurred: float32 [H, W].
+
+    counts: [H, W], how many samples fell on each pixel. Blurred as the fixations that maps are compared with.
+    """
+    return np.asarray(blur_fixations(counts, SIGMA[space]))
+
+
+def frame_differences(stacks: ArrayLike, space: Space) -> Array:
+    """`frame_difference`: what moved between the last two planes of each stack, placed: float32 [B, H, W].
+
+    |newest - second newest| / 255. At a trial's first observation the second newest is black.
+
+    stacks: uint8 [B, 84, 84, 4].
+    """
+    planes = jnp.asarray(stacks).astype(jnp.float32)
+    newest, before = planes[..., -1], planes[..., -2]
+    return place(jnp.abs(newest - before) / 255, space)
+
+
+def random_maps(keys: Array, space: Space) -> Array:
+    """`random`: each pixel of each frame uniform in [0, 1), independent: float32 [B, H, W].
+
+    keys: one random key a frame, [B].
+    """
+    return jax.vmap(lambda key: jax.random.uniform(key, map_shape(space), jnp.float32))(keys)

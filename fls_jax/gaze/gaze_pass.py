@@ -1,0 +1,275 @@
+"""The gaze pass over one run: its agent's maps, and the controls, against where people looked in Atari-HEAD.
+
+Trials are scored one after the other, each written whole when it is done. One that cannot be read fails
+alone. A signal stops the pass with what is written so far; the same call goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import jax
+
+from fls_jax.agent import Agent, load_agent
+from fls_jax.display import ProgressDisplay
+from fls_jax.errors import UserError
+from fls_jax.gaze.archives import TrialError
+from fls_jax.gaze.dataset import Dataset, Trial
+from fls_jax.gaze.download import CITATION, LICENCE, RECORDS
+from fls_jax.gaze.game_gaze import GameGaze
+from fls_jax.gaze.observations import Preprocessing, Protocol, Space, open_trial
+from fls_jax.gaze.results import ResultsWriter, Scored
+from fls_jax.gaze.scoring import SEED, SIGMA
+from fls_jax.gaze.summary import (
+    BLOCK,
+    RESAMPLES,
+    TrialStatistics,
+    model_summary,
+    trial_statistics,
+    trial_summary,
+)
+from fls_jax.gaze.trial_pass import Stopped, TrialPass, TrialScores
+from fls_jax.interruption import StopFlag
+from fls_jax.provenance import commit, machine, versions
+
+
+@dataclass(frozen=True)
+class GazeSettings:
+    """How a pass scores.
+
+    trials: numbers of the trials; None for all of the run's game.
+    protocol: `aligned`, or `paper` for what was published: gaze one frame early, maxima taken in colour,
+        published geometry, sampled shuffled AUC.
+    space: `screen` compares on 210x160, `input` on 84x84.
+    step: the checkpoint; None for the latest.
+    controls: score the controls beside the model's map.
+    """
+
+    trials: tuple[int, ...] | None = None
+    protocol: Protocol = "aligned"
+    space: Space = "screen"
+    step: int | None = None
+    controls: bool = True
+
+
+class Atlas:
+    """A data set, and the gaze of its games, each read once however many runs are scored."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._gaze: dict[tuple[str, Space], GameGaze] = {}
+
+    def gaze(self, game: str, space: Space) -> GameGaze:
+        """Where people looked in all trials of a game."""
+        if (game, space) not in self._gaze:
+            trials = self.dataset.select(game)
+            with ProgressDisplay(f"Gaze of {game}", len(trials), "reading ...") as progress:
+                gaze = GameGaze(trials, space, lambda done: progress.count(done, "trials"))
+                for problem in gaze.problems:
+                    progress.message(f"Note: {problem}")
+            self._gaze[game, space] = gaze
+        return self._gaze[game, space]
+
+
+def score_run(
+    run_dir: Path, atlas: Atlas, settings: GazeSettings, stop: StopFlag, fresh: bool = False
+) -> dict[str, Any]:
+    """Score one run's agent and write RUN/gaze/<protocol>-<space>/; returns the content of summary.json.
+
+    Where `stop` is set, what has been scored, if anything, is written, and the summary says that it is not
+    complete. Trials that were scored before under the same settings are kept, unless `fresh`.
+    Raises UserError where the run or the data cannot be used, or no trial could be scored.
+    """
+    agent = load_agent(run_dir, settings.step)
+    return _Pass(run_dir, agent, atlas, settings, stop, fresh).run()
+
+
+class _Pass:
+    """One sitting of a pass."""
+
+    def __init__(
+        self, run_dir: Path, agent: Agent, atlas: Atlas, settings: GazeSettings, stop: StopFlag, fresh: bool
+    ) -> None:
+        self.run_dir, self.agent, self.settings, self.stop, self.fresh = run_dir, agent, settings, stop, fresh
+        self.dataset = atlas.dataset
+        self.trials = atlas.dataset.select(agent.game, settings.trials)
+        self.gaze = atlas.gaze(agent.game, settings.space) if settings.controls else None
+        self.scoring = TrialPass(agent, settings.protocol, settings.space, settings.controls)
+        self.title = f"{agent.game} {agent.network} step {agent.step:,} {settings.protocol} {settings.space}"
+        self.preprocessing = _preprocessing(agent)
+        self.entries: dict[int, dict[str, Any]] = {}
+        self.statistics: dict[int, TrialStatistics] = {}
+
+    def run(self) -> dict[str, Any]:
+        folder = self.run_dir / "gaze" / f"{self.settings.protocol}-{self.settings.space}"
+        with ResultsWriter(folder, self.identity(), self.fresh) as writer:
+            self.keep(writer)
+            self.score(writer)
+            summary = self.identity() | self.summary()
+            if self.statistics:
+                for path in writer.publish(summary):
+                    print(f"Former results are kept in {path}")
+        if not self.statistics and not self.stop:
+            reasons = "; ".join(f"trial {t}: {entry['reason']}" for t, entry in self.entries.items())
+            raise UserError(f"No trial could be scored ({reasons}).")
+        return summary
+
+    def keep(self, writer: ResultsWriter) -> None:
+        """Take over what was scored before."""
+        for trial in self.trials:
+            if trial.id in writer.kept:
+                self.record(writer, *writer.kept[trial.id])
+        if self.entries:
+            print(
+                f"{self.title}: {len(self.entries)} of {len(self.trials)} trials are scored already "
+                "(--fresh scores them anew)"
+            )
+
+    def score(self, writer: ResultsWriter) -> None:
+        """The trials that are left, until a signal."""
+        left = [trial for trial in self.trials if trial.id not in self.entries]
+        for number, trial in enumerate(left, start=1):
+            try:
+                self.check_signal()
+                title = f"{self.title}: trial {trial.id} ({number}/{len(left)})"
+                self.record(writer, *self.score_trial(trial, title))
+            except TrialError as error:
+                print(f"Trial {trial.id} failed: {error}")
+                self.record(writer, {**_name(trial), "scored": False, "reason": str(error)})
+            except Stopped:
+                print(f"Stopped: {len(self.statistics)} of {len(self.trials)} trials are scored.")
+                return
+
+    def score_trial(self, trial: Trial, title: str) -> Scored:
+        """Open and score one trial; raises TrialError, and Stopped at a signal."""
+        begun = time.perf_counter()
+        observations = open_trial(
+            trial,
+            protocol=self.settings.protocol,
+            preprocessing=self.preprocessing,
+            space=self.settings.space,
+        )
+        others = self.gaze.without(trial.id) if self.gaze else None
+        with ProgressDisplay(title, observations.asked, "reading ...") as progress:
+            scores = self.scoring.score(observations, trial.id, others, self.shown_by(progress))
+            if not len(scores.frames):
+                raise TrialError(f"none of its {observations.asked} observations has all its pictures")
+            report = observations.report()
+            seconds = time.perf_counter() - begun
+            speed = len(scores.frames) / seconds
+            progress.message(
+                f"Trial {trial.id}: {len(scores.frames):,} observations in {seconds:.1f} s ({speed:,.0f}/s)"
+                + "".join(f"; {problem}" for problem in report.problems())
+            )
+        entry = {
+            **_name(trial),
+            "scored": True,
+            "observations": len(scores.frames),
+            "problems": report.problems(),
+            "report": asdict(report),
+            "notes": {
+                name: note
+                for name in self.scoring.maps
+                if (note := self.scoring.note(name, others is not None))
+            },
+            "seconds": round(seconds, 3),
+            "commit": commit(),
+        }
+        return Scored(entry, scores)
+
+    def shown_by(self, progress: ProgressDisplay) -> Callable[[int], None]:
+        """Shows each observation half done by the first pass over the trial, whole by the second."""
+        done = 0.0
+
+        def advance(observations: int) -> None:
+            nonlocal done
+            self.check_signal()
+            done += observations / 2
+            progress.count(int(done), "observations")
+
+        return advance
+
+    def check_signal(self) -> None:
+        if self.stop:
+            raise Stopped
+
+    def record(self, writer: ResultsWriter, entry: dict[str, Any], scores: TrialScores | None = None) -> None:
+        """Write a trial, and keep what the summary needs of it."""
+        if scores is not None:
+            statistics = trial_statistics(scores.values, entry["trial"])
+            entry = entry | {"scores": trial_summary(statistics, self.scoring.maps)}
+            self.statistics[entry["trial"]] = statistics
+        self.entries[entry["trial"]] = entry
+        writer.add(entry, scores)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two passes the same, trials apart."""
+        agent, settings = self.agent, self.settings
+        return {
+            "game": agent.game,
+            "network": agent.network,
+            "training_seed": agent.config.seed,
+            "env_step": agent.step,
+            "protocol": settings.protocol,
+            "space": settings.space,
+            "preprocessing": self.preprocessing,
+            "maps": self.scoring.maps,
+            "sigma": SIGMA[settings.space],
+            "seed": SEED,
+            "dataset": {
+                "path": str(self.dataset.root.resolve()),
+                "release": self.dataset.layout,
+                "metadata_release": self.dataset.metadata_release,
+            },
+            "other_trials": sorted(self.gaze.counts) if self.gaze else [],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The content of summary.json, what `identity` says apart."""
+        scored = sorted(self.statistics)
+        statistics = [self.statistics[trial] for trial in scored]
+        asked = [trial.id for trial in self.trials]
+        notes: dict[str, str] = {}
+        for trial in reversed(scored):
+            notes |= self.entries[trial]["notes"]
+        defined_somewhere = {
+            name for name in self.scoring.maps if any(name not in self.entries[t]["notes"] for t in scored)
+        }
+        release = "v1" if self.dataset.layout == "v1" else "v4"
+        return {
+            "complete": set(asked) == set(self.entries),
+            "run": str(self.run_dir),
+            "trials": {
+                "asked": asked,
+                "scored": scored,
+                "failed": {t: e["reason"] for t, e in self.entries.items() if not e["scored"]},
+            },
+            "observations": sum(part.observations for part in statistics),
+            "notes": {name: note for name, note in notes.items() if name not in defined_somewhere},
+            "scores": model_summary(statistics, self.scoring.maps) if statistics else {},
+            "intervals": {"share": 0.95, "resamples": RESAMPLES, "observations_in_a_block": BLOCK},
+            "licence": LICENCE,
+            "citation": CITATION.format(record=RECORDS[release]),
+            "commit": commit(),
+            "versions": versions(),
+            "machine": machine(),
+            "backend": jax.default_backend(),
+        }
+
+
+def _name(trial: Trial) -> dict[str, Any]:
+    return {"trial": trial.id, "name": trial.name}
+
+
+def _preprocessing(agent: Agent) -> Preprocessing:
+    for known in get_args(Preprocessing):
+        if agent.preprocessing == known:
+            return known
+    raise UserError(
+        f"The run's config.json has the preprocessing {agent.preprocessing!r}; "
+        f"it must be one of {', '.join(get_args(Preprocessing))}."
+    )

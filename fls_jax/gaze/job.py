@@ -1,0 +1,147 @@
+"""The gaze job: run folders and a copy of Atari-HEAD -> scores, tables, and a study over many runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from fls_jax.agent import load_agent
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.gaze.dataset import Dataset, open_dataset
+from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
+from fls_jax.gaze.metadata import canonical_game
+from fls_jax.gaze.observations import Protocol, Space
+from fls_jax.gaze.overlay import film_trial
+from fls_jax.gaze.study import write_study
+from fls_jax.gaze.tables import print_study, print_summary
+from fls_jax.interruption import StopFlag
+from fls_jax.run_folder import RunFolder, find_runs
+
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_MOST_PROBLEMS = 10
+
+
+def gaze(
+    runs: Sequence[Path],
+    atari_head: Path,
+    trials: Sequence[int] = (),
+    protocol: Protocol | Literal["both"] | None = None,
+    space: Space = "screen",
+    step: int | None = None,
+    controls: bool = True,
+    out: Path | None = None,
+    video: bool = False,
+    fresh: bool = False,
+) -> list[dict[str, Any]]:
+    """Score runs against Atari-HEAD, print their tables, and with `out` write the study over all of them.
+
+    Returns the contents of the summary.json files of the passes that were completed.
+
+    Args:
+        runs: run folders, or folders that hold some.
+        atari_head: the data set, as `open_dataset` takes it.
+        trials, space, step, controls: see GazeSettings; no trials are all of the run's game.
+        protocol: `aligned`, `paper`, or `both` one after the other; None is `aligned`, and with `out` `both`.
+        out: folder of the study, which has controls.
+        video: also film every trial that was scored, to RUN/video/<env_step>-gaze-<trial>.mp4.
+        fresh: score anew what was scored before; former results are kept under another name.
+
+    Raises UserError where the data set or a run cannot be used. Of several runs, those of games that the data
+    set has not are left out with a note, and one that fails does not keep the others from being scored.
+    """
+    if out is not None and not controls:
+        raise UserError("A study shows every map beside its controls: leave out --no-controls or --out.")
+    protocol = protocol or ("both" if out else "aligned")
+    settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls)
+    with StopFlag() as stop:
+        dataset = open_dataset(atari_head)
+        _show_problems(dataset)
+        folders = _with_gaze(_expanded(runs), dataset)
+        job = _Job(Atlas(dataset), stop, fresh, video, alone=len(folders) == 1)
+        for folder in folders:
+            for each in PROTOCOLS if protocol == "both" else (protocol,):
+                if not stop:
+                    job.score(folder, replace(settings, protocol=each))
+        if stop:
+            print("The same command goes on from there.")
+        elif out is not None and job.scored:
+            print_study(write_study(job.scored, out))
+            print(f"Written to {out}: study.md, study.csv, runs.csv")
+    if job.failures:
+        raise UserError(f"{len(job.failures)} of the passes failed: {'; '.join(job.failures)}")
+    return job.scored
+
+
+class _Job:
+    """Passes over several runs: what was scored, and what failed."""
+
+    def __init__(self, atlas: Atlas, stop: StopFlag, fresh: bool, video: bool, alone: bool) -> None:
+        self.atlas, self.stop, self.fresh, self.video, self.alone = atlas, stop, fresh, video, alone
+        self.scored: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+
+    def score(self, folder: Path, settings: GazeSettings) -> None:
+        """One pass; where it is one of several its failure is said and kept."""
+        try:
+            summary = score_run(folder, self.atlas, settings, self.stop, self.fresh)
+            if not summary["trials"]["scored"]:
+                return
+            print_summary(summary)
+            print(f"Written to {folder / 'gaze' / f'{settings.protocol}-{settings.space}'}")
+            if self.video and not self.stop:
+                self.film(folder, settings, summary)
+            if summary["complete"]:
+                self.scored.append(summary)
+        except UserError as error:
+            if self.alone:
+                raise
+            self.failures.append(f"{folder}: {error}")
+            print(self.failures[-1])
+
+    def film(self, folder: Path, settings: GazeSettings, summary: dict[str, Any]) -> None:
+        """A film of every trial that was scored."""
+        agent = load_agent(folder, summary["env_step"])
+        suffix = "" if settings.protocol == "aligned" else f"-{settings.protocol}"
+        for trial in self.atlas.dataset.select(agent.game, summary["trials"]["scored"]):
+            if not self.stop:
+                path = folder / "video" / f"{agent.step}-gaze-{trial.id}{suffix}.mp4"
+                film_trial(agent, trial, path, settings.protocol, summary["preprocessing"], self.stop)
+
+
+def _show_problems(dataset: Dataset) -> None:
+    for problem in dataset.problems[:_MOST_PROBLEMS]:
+        print(f"Note: {problem}")
+    if len(dataset.problems) > _MOST_PROBLEMS:
+        print(f"Note: and {len(dataset.problems) - _MOST_PROBLEMS} more of the kind.")
+
+
+def _expanded(runs: Iterable[Path]) -> list[Path]:
+    """The run folders that are named or lie below, each once."""
+    folders: list[Path] = []
+    for path in runs:
+        found = find_runs(path)
+        if not found:
+            raise UserError(f"{path} is not a run folder and holds none: there is no config.json.")
+        folders += found
+    return list(dict.fromkeys(folders))
+
+
+def _with_gaze(folders: list[Path], dataset: Dataset) -> list[Path]:
+    """The runs whose game the data set has; a single run is left to `score_run`, which says more."""
+    if len(folders) == 1:
+        return folders
+    kept = []
+    for folder in folders:
+        run = RunFolder(folder)
+        game = TrainConfig.from_json(run.read_config(), str(run.config_file)).game
+        if (canonical_game(game) or game) in dataset.games():
+            kept.append(folder)
+        else:
+            print(f"Note: {folder} is left out: {dataset.root} has no trials of {game}")
+    if not kept:
+        found = ", ".join(dataset.games()) or "no game"
+        raise UserError(f"{dataset.root} has no trials of any of these runs' games; it has {found}.")
+    return kept

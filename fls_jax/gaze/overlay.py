@@ -1,0 +1,149 @@
+"""A film of the human's game: what was on the screen, where the human looked, and the agent's saliency."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+
+from fls_jax.agent import Agent
+from fls_jax.display import ProgressDisplay, format_steps
+from fls_jax.drawing import BACKGROUND, DIM, colour_map, magnify, overlay, write
+from fls_jax.gaze.controls import MODEL, network_maps
+from fls_jax.gaze.dataset import Trial
+from fls_jax.gaze.observations import Preprocessing, Protocol, TrialObservations, open_trial
+from fls_jax.gaze.trial_pass import Attended, Stopped, TrialPass
+from fls_jax.interruption import StopFlag
+from fls_jax.movie import Movie
+
+FPS = 15
+"""One frame an observation at the speed that agents are filmed at: three times the human's."""
+_FACTOR = 3
+_MARGIN, _TOP, _BOTTOM = 16, 44, 44
+_HEIGHT, _WIDTH = 210 * _FACTOR, 160 * _FACTOR
+_LEFT = (slice(_TOP, _TOP + _HEIGHT), slice(_MARGIN, _MARGIN + _WIDTH))
+_RIGHT = (slice(_TOP, _TOP + _HEIGHT), slice(2 * _MARGIN + _WIDTH, 2 * (_MARGIN + _WIDTH)))
+_SHAPE = (_TOP + _HEIGHT + _BOTTOM, 3 * _MARGIN + 2 * _WIDTH, 3)
+_DOT = ((7, (0, 0, 0)), (5, (255, 92, 92)))
+_BATCH = 64
+
+_maps = jax.jit(network_maps, static_argnums=(1, 2, 3))
+
+
+def film_trial(
+    agent: Agent,
+    trial: Trial,
+    path: Path,
+    protocol: Protocol = "aligned",
+    preprocessing: Preprocessing = "envpool",
+    stop: StopFlag | None = None,
+) -> Path | None:
+    """Film a trial: the human's screen, and the same under the agent's saliency, gaze on both.
+
+    One frame an observation. Gaze is what the metrics compare with: the samples of the eight frames that the
+    observation's stack shows. One maximum over the trial scales every frame's saliency.
+
+    Returns the path, or None where `stop` was set: there is then no film. Raises TrialError where the trial
+    cannot be read, UserError where the film cannot be written.
+    """
+    observations = open_trial(trial, protocol=protocol, preprocessing=preprocessing)
+    looks = TrialPass(agent, protocol, "screen", controls=False)
+    total = 2 * observations.asked
+    done = 0
+
+    def advance(pictures: int) -> None:
+        nonlocal done
+        if stop:
+            raise Stopped
+        done += pictures
+        display.count(done, "pictures")
+
+    with contextlib.suppress(Stopped):
+        with Movie(path, FPS) as movie, ProgressDisplay(str(path), total, "looking ...") as display:
+            attended = looks.attend(observations, advance)
+            for picture in _pictures(agent, trial, protocol, observations, attended):
+                movie.add(picture)
+                advance(1)
+        print(f"{path}: {len(attended.frames):,} frames, {len(attended.frames) / FPS:,.0f} s")
+        return path
+    return None
+
+
+def _pictures(
+    agent: Agent, trial: Trial, protocol: Protocol, observations: TrialObservations, attended: Attended
+) -> Iterator[np.ndarray]:
+    """The film's frames, one an observation, decoded again as they are drawn."""
+    picture = _Picture(agent, trial, attended.peaks.get(MODEL))
+    start = 0
+    for batch in observations.batches(_BATCH, screens=True):
+        assert batch.screens is not None
+        maps: list[np.ndarray | None] = [None] * len(batch.frames)
+        if MODEL in attended.attention:
+            attention = attended.attention[MODEL][start : start + len(batch.frames)]
+            padded = np.pad(attention, ((0, _BATCH - len(attention)), (0, 0), (0, 0)))  # one compilation
+            maps = list(np.asarray(_maps(padded, agent.spec, protocol, "screen")))
+        fixations = observations.fixations(batch.frames)
+        for k, frame in enumerate(batch.frames):
+            yield picture.draw(batch.screens[k], maps[k], fixations[k], int(frame))
+        start += len(batch.frames)
+
+
+class _Picture:
+    """The frame of a film: what stays, and what is drawn into it.
+
+    peak: the saliency that is drawn as 1; None where there is no map.
+    """
+
+    def __init__(self, agent: Agent, trial: Trial, peak: float | None) -> None:
+        self._peak = peak or 1.0
+        self._empty = np.empty(_SHAPE, np.uint8)
+        self._empty[:] = BACKGROUND
+        human = f"human, Atari-HEAD trial {trial.id}"
+        write(self._empty, human, (_MARGIN, 29), 18, bold=True)
+        name = f"{agent.network}, {format_steps(agent.step)} steps"
+        x = write(self._empty, name, (_RIGHT[1].start, 29), 18, bold=True) + 16
+        if peak is None:
+            write(self._empty, "no map", (x, 29), 14, DIM)
+        else:
+            self._write_scale(x, peak)
+
+    def _write_scale(self, x: int, peak: float, width: int = 80) -> None:
+        x = write(self._empty, "saliency 0", (x, 29), 14, DIM) + 8
+        if x + width + 60 < _SHAPE[1]:
+            self._empty[19:29, x : x + width] = colour_map()[np.linspace(0, 255, width).astype(int)]
+            write(self._empty, f"{peak:.3g}", (x + width + 8, 29), 14, DIM)
+
+    def draw(
+        self, screen: np.ndarray, saliency: np.ndarray | None, fixations: np.ndarray, frame: int
+    ) -> np.ndarray:
+        """One frame, uint8 [718, 1008, 3].
+
+        screen: uint8 [210, 160, 3]. saliency: float32 [210, 160], not normalised, None for no map.
+        fixations: counts [210, 160]. frame: its number.
+        """
+        image = self._empty.copy()
+        image[_LEFT] = magnify(screen, _FACTOR)
+        image[_RIGHT] = magnify(
+            screen if saliency is None else overlay(screen, saliency / self._peak), _FACTOR
+        )
+        for panel in (_LEFT, _RIGHT):
+            mark_gaze(image[panel], fixations)
+        samples = int(fixations.sum())
+        below = f"frame {frame:,}    {samples:,} gaze samples in the stack's frames"
+        write(image, below, (_MARGIN, _SHAPE[0] - 16), 16, DIM)
+        return image
+
+
+def mark_gaze(image: np.ndarray, fixations: np.ndarray) -> None:
+    """Draw a dot with a rim on every fixated pixel, in place; the dots of a cluster have one rim.
+
+    image: uint8 [3 * 210, 3 * 160, 3]. fixations: counts [210, 160].
+    """
+    for radius, colour in _DOT:
+        for row, column in np.argwhere(fixations > 0):
+            centre = (int(column) * _FACTOR + _FACTOR // 2, int(row) * _FACTOR + _FACTOR // 2)
+            cv2.circle(image, centre, radius, colour, cv2.FILLED, cv2.LINE_AA)

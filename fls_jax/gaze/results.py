@@ -1,0 +1,206 @@
+"""The files of a gaze pass: RUN/gaze/<protocol>-<space>/{frames.csv,frames.parquet,trials.json,summary.json}.
+
+They are written in a folder `<protocol>-<space>.part`, whole trials at a time, and take their place at the
+end, also at the end of a pass that was stopped. What was there before is kept as `<name>.old-<n>` unless it
+is all in the new results too. Trials that were scored before under the same settings are not scored again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fls_jax.errors import UserError
+from fls_jax.gaze.scoring import METRICS
+from fls_jax.gaze.trial_pass import TrialScores
+
+FRAMES, TRIALS, SUMMARY = "frames.csv", "trials.json", "summary.json"
+PARQUET = "frames.parquet"
+_KEYS = ("trial", "frame", "map")
+_FILES = {FRAMES, PARQUET, TRIALS, SUMMARY}
+_SCHEMA = pa.schema(
+    [("trial", pa.int64()), ("frame", pa.int64()), ("map", pa.string())]
+    + [(metric, pa.float32()) for metric in METRICS]
+)
+
+
+class Scored(NamedTuple):
+    """A trial's entry in trials.json and its scores."""
+
+    entry: dict[str, Any]
+    scores: TrialScores
+
+
+def to_rows(trial: int, scores: TrialScores, maps: Sequence[str]) -> pd.DataFrame:
+    """One row a frame and map, in that order; columns `trial, frame, map` and METRICS."""
+    n, m, _ = scores.values.shape
+    keys = {
+        "trial": np.full(n * m, trial, np.int64),
+        "frame": np.repeat(scores.frames, m),
+        "map": np.tile(np.array(maps, object), n),
+    }
+    return pd.DataFrame(keys | dict(zip(METRICS, scores.values.reshape(n * m, -1).T, strict=True)))
+
+
+def to_scores(rows: pd.DataFrame, maps: Sequence[str]) -> TrialScores:
+    """`to_rows` backwards; ValueError where rows are missing or out of order."""
+    values = rows[list(METRICS)].to_numpy(np.float32)
+    frames = rows["frame"].to_numpy(np.int64)[:: len(maps)]
+    if rows["map"].tolist() != list(maps) * len(frames):
+        raise ValueError("rows are missing")
+    return TrialScores(frames, values.reshape(len(frames), len(maps), len(METRICS)))
+
+
+def read_scored(folder: Path, identity: dict[str, Any]) -> dict[int, Scored]:
+    """The trials that were scored under these settings in a folder of results, finished or not; else none."""
+    try:
+        if not _agrees(read_json(folder / SUMMARY), identity):
+            return {}
+        entries = {entry["trial"]: entry for entry in read_json(folder / TRIALS) if entry["scored"]}
+        written = (folder / FRAMES).read_bytes()
+        lines = io.BytesIO(written[: written.rfind(b"\n") + 1])  # a pass that died may have cut the last
+        table = pd.read_csv(lines, dtype=dict.fromkeys(METRICS, np.float32))
+        rows = dict(list(table.groupby("trial")))
+        return {
+            number: Scored(entry, to_scores(rows[number], identity["maps"]))
+            for number, entry in entries.items()
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _agrees(summary: dict[str, Any], identity: dict[str, Any]) -> bool:
+    return {name: summary[name] for name in identity} == identity
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises OSError and ValueError."""
+    return json.loads(path.read_text())
+
+
+class ResultsWriter:
+    """Writes the results of one pass. A context manager, which locks the folder.
+
+    Args:
+        folder: where the results will stand.
+        identity: the settings: results under the same ones are the same.
+        fresh: keep no trial that was scored before, and nothing former is removed.
+
+    Attributes:
+        kept: trials scored before under these settings, by number.
+    """
+
+    def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
+        self.folder = folder
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it is read back
+        self.kept: dict[int, Scored] = {}
+        self._part = folder.with_name(f"{folder.name}.part")
+        self._fresh = fresh
+        self._trials: list[dict[str, Any]] = []
+
+    def __enter__(self) -> ResultsWriter:
+        with self._telling_of_the_disk(), contextlib.ExitStack() as files:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            files.enter_context(_locked(self.folder.with_name(f".{self.folder.name}.lock")))
+            if not self._fresh:
+                self.kept = read_scored(self.folder, self.identity) | read_scored(self._part, self.identity)
+            # A pass that died leaves its trials behind; they go only when they stand in new results.
+            self._leftovers = set_aside(self._part, self.folder.name)
+            self._part.mkdir()
+            self._csv: IO[str] = files.enter_context((self._part / FRAMES).open("w", newline=""))
+            self._csv.write(",".join([*_KEYS, *METRICS]) + "\n")
+            self._csv.flush()
+            self._parquet = files.enter_context(pq.ParquetWriter(self._part / PARQUET, _SCHEMA))
+            self._write_json(TRIALS, [])
+            self._write_json(SUMMARY, {**self.identity, "complete": False})
+            self._files = files.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._telling_of_the_disk():
+            self._files.close()
+            if not self._trials and self._part.exists():
+                shutil.rmtree(self._part)
+
+    def add(self, entry: dict[str, Any], scores: TrialScores | None = None) -> None:
+        """Write one trial: its entry in trials.json, with its scores where it has any."""
+        with self._telling_of_the_disk():
+            if scores is not None:
+                rows = to_rows(entry["trial"], scores, self.identity["maps"])
+                rows.to_csv(self._csv, header=False, index=False, float_format="%.9g", na_rep="NaN")
+                self._csv.flush()
+                self._parquet.write_table(pa.Table.from_pandas(rows, _SCHEMA, preserve_index=False))
+            self._trials.append(entry)
+            self._trials.sort(key=lambda entry: entry["trial"])
+            self._write_json(TRIALS, self._trials)
+
+    def publish(self, summary: dict[str, Any]) -> list[Path]:
+        """Put the results in their place; returns where former ones are kept.
+
+        summary: the content of summary.json, the identity in it.
+        """
+        with self._telling_of_the_disk():
+            self._write_json(SUMMARY, summary)
+            self._parquet.close()
+            self._csv.close()
+            former = [set_aside(self.folder, self.folder.name), self._leftovers]
+            self._part.rename(self.folder)
+            return [path for path in former if path is not None and not self._remove_contained(path)]
+
+    def _remove_contained(self, former: Path) -> bool:
+        """Remove former results if all that is in them is in the new ones too."""
+        mine = {entry["trial"] for entry in self._trials if entry["scored"]}
+        files = {path.name.removesuffix(".part") for path in former.iterdir()}
+        try:
+            same = _agrees(read_json(former / SUMMARY), self.identity)
+            theirs = {entry["trial"] for entry in read_json(former / TRIALS) if entry["scored"]}
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
+        contained = same and not self._fresh and theirs <= mine and files <= _FILES
+        if contained:
+            shutil.rmtree(former)
+        return contained
+
+    def _write_json(self, name: str, value: Any) -> None:
+        temporary = self._part / f"{name}.part"
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        temporary.replace(self._part / name)
+
+    @contextlib.contextmanager
+    def _telling_of_the_disk(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"The results in {self.folder.parent} cannot be written ({error.strerror or error}): make "
+                "room or rights, then run the same command again: trials that are written are kept."
+            ) from error
+
+
+def set_aside(folder: Path, name: str) -> Path | None:
+    """Rename a folder to `<name>.old-<n>` beside it; None where there is no such folder."""
+    if not folder.exists():
+        return None
+    return folder.rename(next(p for n in count(1) if not (p := folder.with_name(f"{name}.old-{n}")).exists()))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"Another gaze pass is writing these results ({path} is locked).") from error
+        yield

@@ -1,0 +1,186 @@
+"""The study: many runs' gaze results as one table, network x game, mean and std over seeds.
+
+Laid out as the paper's table, with its figures beside ours and, under every network, what a map of its
+geometry scores that knows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fls_jax.errors import UserError
+from fls_jax.gaze import published
+from fls_jax.gaze.controls import CONTROLS, MODEL, UNTRAINED
+from fls_jax.gaze.scoring import METRICS
+
+HEADINGS = {
+    "nss": "NSS",
+    "kl": "KL",
+    "kl_smoothed": "KL smoothed",
+    "sauc": "sAUC",
+    "cc": "CC",
+    "sim": "SIM",
+    "auc_judd": "AUC Judd",
+    "information_gain": "info gain",
+}
+"""Metrics as tables name them; KL in nats, information gain over `centre` in bits a fixation."""
+OF_A_NETWORK = ("uniform", UNTRAINED)
+"""Controls that depend on the network; the others are the same for all networks of a game."""
+ANY_NETWORK = "any network"
+MAIN_METRICS = ("sauc", "nss", "kl", "kl_smoothed")
+
+_RUN_COLUMNS = ("protocol", "space", "game", "network", "training_seed", "env_step")
+_CELL = ["protocol", "space", "game", "network", "map", "metric"]
+
+
+def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """One row a run, map and metric, from the contents of summary.json files.
+
+    Columns: protocol, space, game, network, training_seed, env_step, map, metric, mean, coverage,
+    interval_low, interval_high (over blocks of frames), trials, observations, complete, run.
+    """
+    rows = []
+    for summary in summaries:
+        of_run = {name: summary[name] for name in _RUN_COLUMNS}
+        for name, scores in summary["scores"].items():
+            for metric, score in scores.items():
+                low, high = score["interval_frames"] or (None, None)
+                rows.append(
+                    {
+                        **of_run,
+                        "map": name,
+                        "metric": metric,
+                        "mean": score["mean"],
+                        "coverage": score["coverage"],
+                        "interval_low": low,
+                        "interval_high": high,
+                        "trials": len(summary["trials"]["scored"]),
+                        "observations": summary["observations"],
+                        "complete": summary["complete"],
+                        "run": summary["run"],
+                    }
+                )
+    numbers = {"mean": float, "coverage": float, "interval_low": float, "interval_high": float}
+    return pd.DataFrame(rows).astype(numbers)
+
+
+def study_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a protocol, space, game, network, map and metric.
+
+    Columns, besides these: seeds (runs where the value is defined), mean and std over them (sample standard
+    deviation, NaN for one), coverage (mean over all runs), paper (the published figure). Controls that are
+    the same for every network are pooled over the networks, as `any network`.
+    """
+    pooled = runs.assign(network=runs["network"].where(runs["map"].isin([MODEL, *OF_A_NETWORK]), ANY_NETWORK))
+    groups = pooled.groupby(_CELL, sort=False)
+    table = groups.agg(
+        seeds=("mean", "count"), mean=("mean", "mean"), std=("mean", "std"), coverage=("coverage", "mean")
+    ).reset_index()
+    table["paper"] = [
+        published.published(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
+        for row in table.to_dict("records")
+    ]
+    table["paper"] = table["paper"].astype(float)
+    return table
+
+
+def by_setting(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """A study's tables by protocol and space, each with these in words."""
+    pairs = table[["protocol", "space"]].drop_duplicates().itertuples(index=False, name=None)
+    return [
+        (f"protocol {protocol}, {space}", table[(table["protocol"] == protocol) & (table["space"] == space)])
+        for protocol, space in pairs
+    ]
+
+
+class Layout:
+    """One metric of a study, laid out as the paper's table: rows of text.
+
+    header: `network`, `map`, then each game, and `paper` behind it where the paper has the metric.
+    """
+
+    def __init__(self, table: pd.DataFrame, metric: str, *, only_ours: bool = False) -> None:
+        self._cells = {
+            (row["network"], row["map"], row["game"]): row
+            for row in table[table["metric"] == metric].to_dict("records")
+        }
+        self._metric = metric
+        ours = list(dict.fromkeys(table["game"]))
+        self.games = [*(() if only_ours else published.GAMES), *ours]
+        self.games = list(dict.fromkeys(self.games))
+        mine = [network for network in dict.fromkeys(table["network"]) if network != ANY_NETWORK]
+        self.networks = list(dict.fromkeys([*(() if only_ours else published.NETWORKS), *mine]))
+        self._with_paper = metric in published.METRICS
+        self.header = ["network", "map"]
+        for game in self.games:
+            self.header += [game, "paper"] if self._with_paper else [game]
+
+    def rows(self) -> list[list[str]]:
+        """The model, then its own controls, for every network; then the controls that they share."""
+        rows = []
+        for network in self.networks:
+            rows.append(self._row(network, MODEL))
+            own = [
+                name
+                for name in OF_A_NETWORK
+                if any((network, name, game) in self._cells for game in self.games)
+            ]
+            rows += [self._row(network, name) for name in own]
+        return [*rows, *(self._row(ANY_NETWORK, name) for name in CONTROLS if name not in OF_A_NETWORK)]
+
+    def _row(self, network: str, name: str) -> list[str]:
+        row = [network if name == MODEL or network == ANY_NETWORK else "", name]
+        for game in self.games:
+            row.append(self._cell(network, name, game))
+            if self._with_paper:
+                figure = published.published(self._metric, network, game) if name == MODEL else None
+                row.append("" if figure is None else f"{figure:.3f}")
+        return row
+
+    def _cell(self, network: str, name: str, game: str) -> str:
+        cell = self._cells.get((network, name, game))
+        if cell is None:
+            return ""
+        if not cell["seeds"]:
+            return "no map" if name in (MODEL, UNTRAINED) else ""
+        spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
+        return f"{cell['mean']:.3f}{spread} ({cell['seeds']}; {cell['coverage']:.0%})"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A study as text: every metric under every protocol and space."""
+    lines = [
+        "# Saliency against human gaze",
+        "",
+        "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
+        "count). Empty cells have not been run or are not defined.",
+        published.CAVEAT,
+    ]
+    for setting, part in by_setting(table):
+        for metric in sorted(METRICS, key=lambda name: [*MAIN_METRICS, *METRICS].index(name)):
+            layout = Layout(part, metric)
+            lines += ["", f"## {HEADINGS[metric]}, {setting}", ""]
+            rows = [layout.header, ["---"] * len(layout.header), *layout.rows()]
+            lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_study(summaries: Sequence[dict[str, Any]], out: Path) -> pd.DataFrame:
+    """Write runs.csv, study.csv and study.md into `out`; returns the study's table.
+
+    Raises UserError where `out` cannot be written.
+    """
+    runs = run_table(summaries)
+    table = study_table(runs)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in (("runs.csv", runs), ("study.csv", table)):
+            content.to_csv(out / name, index=False, float_format="%.6g", na_rep="NaN")
+        (out / "study.md").write_text(markdown(table))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out.") from error
+    return table

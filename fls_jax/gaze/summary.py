@@ -1,0 +1,132 @@
+"""Means of scores, the share of frames behind them, and bootstrap intervals. NumPy, vectorised.
+
+A trial's value is the mean over its frames where the metric is defined, a model's the mean over its trials
+(Nikulin et al. 2019). Neighbouring frames share most of their gaze and look alike, so frames are resampled in
+blocks (Carlstein 1986); trials are resampled as wholes, with their blocks resampled within them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fls_jax.gaze.scoring import METRICS, SEED
+
+RESAMPLES = 2000
+BLOCK = 25
+"""Observations in a block: 100 frames, 5 seconds of the human's game."""
+
+
+class TrialStatistics(NamedTuple):
+    """What a trial's scores come to, by map and metric.
+
+    observations: n, those scored.
+    defined: int [M, 8], of them those that count.
+    mean: float64 [M, 8], over those that count; NaN where none does.
+    resampled: float64 [R, M, 8], the mean in each bootstrap sample of the trial's blocks.
+    """
+
+    observations: int
+    defined: np.ndarray
+    mean: np.ndarray
+    resampled: np.ndarray
+
+
+def trial_statistics(values: np.ndarray, trial: int) -> TrialStatistics:
+    """Statistics of the scores float [n, M, 8], in the order of frames, NaN where undefined.
+
+    trial: the trial's number, of which the resamples are a function.
+    """
+    n, *shape = values.shape
+    counts = np.isfinite(values)
+    sums = np.where(counts, values, 0).astype(float)
+    blocks = max(-(-n // BLOCK), 1)
+    block_of = np.arange(n) // BLOCK
+    by_block = np.zeros((2, blocks, *shape))
+    np.add.at(by_block[0], block_of, sums)
+    np.add.at(by_block[1], block_of, counts)
+    random = np.random.default_rng([SEED, trial])
+    weights = random.multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES).astype(float)
+    resampled_sums, resampled_counts = (np.tensordot(weights, part, axes=1) for part in by_block)
+    defined = counts.sum(axis=0)
+    return TrialStatistics(
+        n, defined, _ratio(sums.sum(axis=0), defined), _ratio(resampled_sums, resampled_counts)
+    )
+
+
+def trial_summary(statistics: TrialStatistics, maps: Sequence[str]) -> dict[str, Any]:
+    """{map: {metric: {mean, coverage, interval}}} of one trial; None where nothing is defined.
+
+    interval: [low, high], 95%, over blocks of frames; None where there is but one block.
+    """
+    several = statistics.observations > BLOCK
+    interval = _intervals(statistics.resampled if several else np.full_like(statistics.resampled, np.nan))
+    return _by_map(
+        maps,
+        mean=statistics.mean,
+        coverage=_ratio(statistics.defined, np.full(statistics.defined.shape, statistics.observations)),
+        interval=interval,
+    )
+
+
+def model_summary(trials: Sequence[TrialStatistics], maps: Sequence[str]) -> dict[str, Any]:
+    """{map: {metric: {mean, coverage, interval_frames, interval_trials}}} of one model.
+
+    mean: over the trials where the metric is defined on some frame. coverage: share of all frames that count.
+    interval_frames: [low, high], 95%, these trials given, their blocks of frames resampled. interval_trials:
+    the trials resampled too; None where there is but one.
+    """
+    resampled = np.stack([trial.resampled for trial in trials])
+    if sum(trial.observations > BLOCK for trial in trials) == 0:
+        resampled = np.full_like(resampled, np.nan)
+    drawn = np.random.default_rng(SEED).integers(len(trials), size=(len(trials), RESAMPLES))
+    redrawn = resampled[drawn, np.arange(RESAMPLES)] if len(trials) > 1 else np.full_like(resampled, np.nan)
+    observations = sum(trial.observations for trial in trials)
+    defined = np.sum([trial.defined for trial in trials], axis=0)
+    return _by_map(
+        maps,
+        mean=_mean(np.stack([trial.mean for trial in trials])),
+        coverage=_ratio(defined, np.full(defined.shape, observations)),
+        interval_frames=_intervals(_mean(resampled)),
+        interval_trials=_intervals(_mean(redrawn)),
+    )
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """The quotient as float64, NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean of what is finite along axis 0, NaN where nothing is."""
+    finite = np.isfinite(values)
+    return _ratio(np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0))
+
+
+def _intervals(resampled: np.ndarray) -> np.ndarray:
+    """95% percentile intervals along axis 0 of what is finite: [R, M, 8] -> [M, 8, 2]."""
+    flat = resampled.reshape(len(resampled), -1).T
+    tails = [
+        np.percentile(column[np.isfinite(column)], [2.5, 97.5])
+        if np.isfinite(column).any()
+        else [np.nan, np.nan]
+        for column in flat
+    ]
+    return np.array(tails).reshape(*resampled.shape[1:], 2)
+
+
+def _by_map(maps: Sequence[str], **parts: np.ndarray) -> dict[str, Any]:
+    return {
+        name: {
+            metric: {part: _plain(values[i, j]) for part, values in parts.items()}
+            for j, metric in enumerate(METRICS)
+        }
+        for i, name in enumerate(maps)
+    }
+
+
+def _plain(value: np.ndarray) -> float | list[float] | None:
+    """JSON's numbers; it knows no NaN."""
+    return value.tolist() if np.isfinite(value).all() else None

@@ -1,0 +1,69 @@
+"""Scores as tables in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fls_jax.gaze.published import CAVEAT
+from fls_jax.gaze.scoring import METRICS
+from fls_jax.gaze.study import HEADINGS, MAIN_METRICS, Layout, by_setting
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """A model's maps by metric: the mean and, below it, the share of frames that count."""
+    console = console or Console(highlight=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=f"{summary['game']} {summary['network']}, step {summary['env_step']:,}, "
+        f"protocol {summary['protocol']}, {summary['space']}",
+        caption=_caption(summary),
+        caption_justify="left",
+        title_justify="left",
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("map", no_wrap=True)
+    for metric in METRICS:
+        table.add_column(HEADINGS[metric], justify="right")
+    for name, values in summary["scores"].items():
+        note = summary["notes"].get(name)
+        cells = [_cell(values[metric]) for metric in METRICS]
+        table.add_row(f"{name}\n[dim]{note or ''}[/]", *cells)
+    console.print(table)
+    for trial, reason in summary["trials"]["failed"].items():
+        console.print(f"Trial {trial} failed: {reason}", markup=False, soft_wrap=True)
+
+
+def _cell(value: dict[str, Any]) -> str:
+    mean = "" if value["mean"] is None else f"{value['mean']:.3f}"
+    return f"{mean}\n[dim]{value['coverage']:.0%}[/]"
+
+
+def _caption(summary: dict[str, Any]) -> str:
+    trials = summary["trials"]
+    text = (
+        f"{summary['observations']:,} observations of {len(trials['scored'])} of {len(trials['asked'])} "
+        "trials. Below each mean: the share of frames that count."
+    )
+    if len(summary["maps"]) == 1:
+        text += " Without controls (--no-controls) these numbers say nothing about the agent."
+    return text
+
+
+def print_study(table: pd.DataFrame, console: Console | None = None) -> None:
+    """The main metrics of a study, for the games and networks that have been run."""
+    console = console or Console(highlight=False)
+    for setting, part in by_setting(table):
+        for metric in MAIN_METRICS:
+            layout = Layout(part, metric, only_ours=True)
+            drawn = Table(*layout.header, box=box.SIMPLE_HEAD, title=f"{HEADINGS[metric]}, {setting}")
+            for row in layout.rows():
+                drawn.add_row(*row)
+            console.print(drawn)
+    console.print(
+        f"Mean ± sample standard deviation (seeds; share of frames that count). {CAVEAT}", soft_wrap=True
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fls_jax.gaze.scoring import METRICS
+from fls_jax.gaze.summary import BLOCK, RESAMPLES, model_summary, trial_statistics, trial_summary
+
+MAPS = ("model", "uniform")
+
+
+def scores(rng, n: int, undefined: float = 0.2) -> np.ndarray:
+    values = rng.normal(size=(n, len(MAPS), len(METRICS))) + np.arange(len(METRICS))
+    values[rng.random(values.shape) < undefined] = np.nan
+    return values.astype(np.float32)
+
+
+def test_a_trials_value_is_the_mean_over_the_frames_that_count(rng):
+    values = scores(rng, 130)
+    values[:, 1, 2] = np.nan
+    summary = trial_summary(trial_statistics(values, trial=7), MAPS)
+    for i, name in enumerate(MAPS):
+        for j, metric in enumerate(METRICS):
+            column = values[:, i, j].astype(float)
+            score = summary[name][metric]
+            assert score["coverage"] == pytest.approx(np.isfinite(column).mean())
+            if (i, j) == (1, 2):
+                assert score == {"mean": None, "coverage": 0.0, "interval": None}
+            else:
+                assert score["mean"] == pytest.approx(np.nanmean(column))
+                low, high = score["interval"]
+                assert low < score["mean"] < high
+
+
+def test_a_models_value_is_the_mean_over_trials_however_long_they_are(rng):
+    trials = [scores(rng, n) + shift for n, shift in ((60, 0), (200, 1), (35, 5))]
+    trials[2][:, 0, 3] = np.nan  # this trial says nothing of one metric
+    summary = model_summary([trial_statistics(t, k) for k, t in enumerate(trials)], MAPS)
+    for j, metric in enumerate(METRICS):
+        means = [np.nanmean(t[:, 0, j].astype(float)) for t in trials[: 2 if j == 3 else 3]]
+        assert summary["model"][metric]["mean"] == pytest.approx(np.mean(means))
+        pooled = np.concatenate([t[:, 0, j] for t in trials])
+        assert summary["model"][metric]["coverage"] == pytest.approx(np.isfinite(pooled).mean())
+
+
+def test_intervals_have_the_width_that_theory_gives(rng):
+    """Independent frames: the standard error of a mean; frames that are equal in a block: that of blocks."""
+    n = 400 * BLOCK
+    independent = np.zeros((n, 1, len(METRICS)), np.float32) + rng.normal(size=(n, 1, 1)).astype(np.float32)
+    in_blocks = np.repeat(independent[:400], BLOCK, axis=0)
+    for values, error in ((independent, 1 / np.sqrt(n)), (in_blocks, 1 / np.sqrt(400))):
+        low, high = trial_summary(trial_statistics(values, 0), ("model",))["model"]["nss"]["interval"]
+        assert high - low == pytest.approx(2 * 1.96 * error * values.std(), rel=0.15)
+
+
+def test_the_interval_over_trials_has_their_spread(rng):
+    centres = rng.normal(size=40)
+    trials = [np.full((2 * BLOCK, 1, len(METRICS)), c, np.float32) for c in centres]
+    summary = model_summary([trial_statistics(t, k) for k, t in enumerate(trials)], ("model",))
+    score = summary["model"]["kl"]
+    low, high = score["interval_trials"]
+    assert high - low == pytest.approx(2 * 1.96 * centres.std() / np.sqrt(40), rel=0.15)
+    assert score["interval_frames"] == pytest.approx([centres.mean()] * 2)
+
+
+def test_no_interval_without_anything_to_resample(rng):
+    one = trial_statistics(scores(rng, BLOCK), 3)
+    assert trial_summary(one, MAPS)["model"]["nss"]["interval"] is None
+    score = model_summary([one], MAPS)["model"]["nss"]
+    assert score["interval_frames"] is None
+    assert score["interval_trials"] is None
+
+
+def test_a_frame_that_counts_in_few_blocks_leaves_resamples_out_without_a_warning(rng):
+    values = scores(rng, 4 * BLOCK)
+    values[BLOCK:, 0, 0] = np.nan
+    statistics = trial_statistics(values, 1)
+    assert 0 < np.isnan(statistics.resampled[:, 0, 0]).sum() < RESAMPLES
+    interval = trial_summary(statistics, MAPS)["model"]["nss"]["interval"]
+    assert interval == pytest.approx([np.nanmean(values[:BLOCK, 0, 0])] * 2, abs=1e-6)
+
+
+def test_the_same_scores_give_the_same_summary(rng):
+    values = scores(rng, 100)
+    first, second = (trial_summary(trial_statistics(values, 5), MAPS) for _ in range(2))
+    assert first == second
+    assert trial_summary(trial_statistics(values, 6), MAPS) != first
