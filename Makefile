@@ -7,6 +7,8 @@ STEPS    ?= 50000000
 PRESET   ?= paper
 RUN      ?= runs/$(GAME)/$(NETWORK)/seed$(SEED)
 RUN_DIR  ?= $(RUN)
+EXPERIMENT ?= pilot
+ROOTS    ?= runs experiments/results
 ARGS     ?=
 ACCEL    ?= auto
 PYTHON   ?= python3
@@ -15,7 +17,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video figures dashboard test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -46,6 +48,12 @@ bench: setup ## Throughput of every part on this machine, to benchmarks/results/
 
 bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in alternation, to benchmarks/results/ [ARGS]
 	@$(BIN)/python -m benchmarks.bench_peers $(ARGS)
+
+figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
+	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+
+dashboard: setup ## W&B workspace and report of an experiment; without a key as JSON, to build/dashboard/ [EXPERIMENT ROOTS ARGS]
+	@$(BIN)/python -m experiments.dashboard --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
 
 lock: setup ## Resolve the requirements anew into requirements.txt
 	@$(BIN)/python -m pip install --quiet uv

@@ -178,7 +178,7 @@ def _width(text: str, bold: bool = False) -> float:
     """Inches that a text takes at the table's size."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=_FONT)
     widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
-    return max(widths) / 72 + 0.02
+    return max(widths) / 72 + 0.04
 
 
 def _wrapped(text: str, inches: float) -> list[str]:

@@ -149,6 +149,23 @@ class AtariHead:
 
 
 @dataclass(frozen=True)
+class Sync:
+    """Send runs to Weights & Biases: history rebuilt from metrics.jsonl, evaluations, gaze, videos.
+
+    The same command again sends only what is new.
+    """
+
+    directory: Annotated[Path, tyro.conf.arg(metavar="DIR"), tyro.conf.Positional]
+    """A run folder, or a folder that holds some at any depth."""
+    wandb_project: str = "fls-jax"
+    """Project of the W&B runs."""
+    offline: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: send)")] = None
+    """Write W&B offline runs into this folder instead; needs no key and no network."""
+    dry_run: bool = False
+    """Only say what there is to send."""
+
+
+@dataclass(frozen=True)
 class ImportBaselines:
     """Turn a model that the authors released into a run folder, its checkpoint at step 0."""
 
@@ -195,6 +212,10 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.gaze.zenodo import Zenodo
 
             download(command.game, command.dir, release=command.release, server=Zenodo(command.server))
+        case Sync() as command:
+            from fls_jax.syncing import sync
+
+            sync(command.directory, command.wandb_project, command.offline, command.dry_run)
         case ImportBaselines() as command:
             from fls_jax.baselines_import import import_baselines
 
@@ -212,7 +233,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def parse(
     arguments: Sequence[str],
-) -> Train | Evaluate | Video | Gaze | AtariHead | ImportBaselines | Games | Networks:
+) -> Train | Evaluate | Video | Gaze | AtariHead | Sync | ImportBaselines | Games | Networks:
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -227,6 +248,7 @@ def parse(
         | Annotated[Video, tyro.conf.subcommand("video")]
         | Annotated[Gaze, tyro.conf.subcommand("gaze")]
         | Annotated[AtariHead, tyro.conf.subcommand("atari-head")]
+        | Annotated[Sync, tyro.conf.subcommand("sync")]
         | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]
         | Annotated[Games, tyro.conf.subcommand("games")]
         | Annotated[Networks, tyro.conf.subcommand("networks")]

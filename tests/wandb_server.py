@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Generator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,15 +30,35 @@ _BUCKET = {
 }
 _ANSWERS: dict[str, Any] = {
     "Viewer": {"viewer": _VIEWER},
+    "GetDefaultEntity": {"viewer": {"id": "u1", "entity": "me"}},
+    "GetProjects": {
+        "models": {
+            "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False},
+            "edges": [],
+        }
+    },
     "RunResumeStatus": {"model": None},
     "ServerFeaturesQuery": {"serverInfo": {"features": []}},
 }
 
 
+@dataclass
+class StoredRun:
+    """A run as W&B keeps it: the arguments of its start, lines of its history, summary, files by name."""
+
+    variables: dict[str, Any]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
 class WandbServer(ThreadingHTTPServer):
     """Answers the GraphQL operations in `answered`; leaves the rest waiting, or refuses every key.
 
-    calls: (operation or path, its variables), in the order of arrival.
+    With `file_stream` among the answered it also takes histories and files, resumes runs, and keeps views.
+
+    calls: (operation or path, its variables), in the order of arrival. runs: by id. views: workspaces and
+    reports, the variables of each by id.
     """
 
     daemon_threads = True
@@ -45,11 +67,69 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answered, self.refuses = answered, refuses
         self.calls: list[tuple[str, Any]] = []
+        self.runs: dict[str, StoredRun] = {}
+        self.views: dict[str, dict[str, Any]] = {}
         self.over = threading.Event()
+        self.answers = {
+            "UpsertBucket": self.start,
+            "RunResumeStatus": self.resume,
+            "CreateRunFiles": self.upload_addresses,
+            "upsertView": self.keep_view,
+            "UpsertView2": self.keep_view,
+        }
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def start(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to UpsertBucket."""
+        run = self.runs.setdefault(variables["name"], StoredRun(variables))
+        bucket = _BUCKET | {"name": variables["name"], "historyLineCount": len(run.history)}
+        return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def resume(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to RunResumeStatus."""
+        run = self.runs.get(variables["name"])
+        if run is None:
+            return {"model": None}
+        bucket = _BUCKET | {
+            "name": variables["name"],
+            "summaryMetrics": json.dumps(run.summary),
+            "logLineCount": 0,
+            "historyLineCount": len(run.history),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(line) for line in run.history[-1:]]),
+            "eventsTail": "[]",
+            "tags": [],
+            "wandbConfig": json.dumps({"t": 1}),
+        }
+        return {
+            "model": {"id": "p1", "name": "fls-jax", "entity": {"id": "e1", "name": "me"}, "bucket": bucket}
+        }
+
+    def stream(self, run: StoredRun, files: dict[str, Any]) -> None:
+        """Take what a run sends to its file_stream."""
+        history = files.get("wandb-history.jsonl")
+        if history:
+            run.history[history["offset"] :] = [json.loads(line) for line in history["content"]]
+        if "wandb-summary.json" in files:
+            run.summary = json.loads(files["wandb-summary.json"]["content"][-1])
+
+    def keep_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to upsertView."""
+        identity = variables.get("id") or f"view{len(self.views) + 1}"
+        self.views[identity] = variables
+        project = {"id": "p1", "name": variables["projectName"], "entityName": variables["entityName"]}
+        names = ("name", "displayName", "description", "type", "spec")
+        view = {"id": identity, "project": project, **{name: variables[name] for name in names}}
+        return {"upsertView": {"view": view, "inserted": True}}
+
+    def upload_addresses(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to CreateRunFiles."""
+        home = f"{self.url}/upload/{variables['run']}"
+        files = [{"name": name, "uploadUrl": f"{home}/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": "b1", "uploadHeaders": [], "files": files}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,20 +145,36 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer()
 
+    def do_PUT(self) -> None:
+        self.answer()
+
     def answer(self) -> None:
         server = self.server
         assert isinstance(server, WandbServer)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         request = json.loads(body) if self.path == "/graphql" else {}
-        operation, variables = request.get("operationName", self.path), request.get("variables") or {}
+        named = re.match(r"\s*(?:query|mutation)\s+(\w+)", request.get("query", ""))
+        operation = request.get("operationName") or (named[1] if named else self.path)
+        variables = request.get("variables") or {}
         server.calls.append((operation, variables))
+        streaming = "file_stream" in server.answered
         if server.refuses:
             self.reply(401, {"errors": [{"message": "no such key"}]})
+        elif streaming and self.path.endswith("/file_stream"):
+            server.stream(server.runs[self.path.split("/")[-2]], json.loads(body).get("files", {}))
+            self.reply(200, {})
+        elif streaming and self.path.startswith("/upload/"):
+            _, _, run, name = self.path.split("/", 3)
+            server.runs[run].files[name] = body
+            self.reply(200, {})
+        elif streaming and operation in server.answers:
+            self.reply(200, {"data": server.answers[operation](variables)})
         elif operation == "UpsertBucket" and operation in server.answered:
-            bucket = _BUCKET | {"name": variables["name"]}
-            self.reply(200, {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
-        elif operation in server.answered:
+            self.reply(200, {"data": server.start(variables)})
+        elif operation in server.answered or (streaming and operation in _ANSWERS):
             self.reply(200, {"data": _ANSWERS[operation]})
+        elif streaming:
+            self.reply(200, {"data": {}})
         else:
             server.over.wait()
 

@@ -1,0 +1,112 @@
+"""W&B workspace and report of an experiment: baseline against attention, game by game.
+
+    make dashboard EXPERIMENT=pilot
+
+They are written as JSON, which has been through wandb-workspaces' own models; with a key they are also saved
+and their links printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments.figures import ROOTS
+from experiments.grid import EXPERIMENTS
+from experiments.runs import load_runs
+from experiments.selection import Selection, select
+from fls_jax.errors import UserError
+from fls_jax.tracking.sending import check_online
+from fls_jax.tracking.service import briefly, import_wandb
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Build the W&B workspace and report of an experiment; save them where there is a key."""
+
+    experiment: Literal["pilot", "paper"] = "pilot"
+    """which runs are shown (experiments/grid.py)"""
+    roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
+    """folders with run folders, for the tables of scores and differences"""
+    wandb_project: str = "fls-jax"
+    """project that the runs were sent to"""
+    wandb_entity: str | None = None
+    """user or team that it belongs to; the key's own unless given"""
+    out: Path = Path("build/dashboard")
+    """where the JSON files go"""
+
+
+def publish(selection: Selection, entity: str | None, project: str, remembered: Path) -> list[str]:
+    """Save report and workspace, those of the last time again if `remembered` names them; their links.
+
+    Raises UserError where W&B does not take them.
+    """
+    wandb = import_wandb()
+    from experiments.wandb_views import build_report, build_workspace
+
+    saved = json.loads(remembered.read_text()) if remembered.exists() else {}
+    try:
+        owner = entity or str(wandb.Api().default_entity)
+        known = saved.get(f"{owner}/{project}", {})
+        report, workspace = (
+            build_report(selection, owner, project),
+            build_workspace(selection, owner, project),
+        )
+        report.id = known.get("report", "")
+        workspace._internal_name, workspace._internal_id = known.get("workspace", ("", ""))
+        report.save()  # makes the project where there is none
+        workspace.save()
+    except Exception as error:
+        raise UserError(
+            f"W&B has not taken the dashboard ({briefly(error)}): check --wandb-entity and --wandb-project; "
+            f"if it was deleted there, remove {remembered}; then run the same command again."
+        ) from error
+    names = {"report": report.id, "workspace": [workspace._internal_name, workspace._internal_id]}
+    remembered.write_text(json.dumps(saved | {f"{owner}/{project}": names}, indent=1) + "\n")
+    return [str(workspace.url), str(report.url)]
+
+
+def make_dashboard(settings: Settings) -> None:
+    """Write the JSON files; save to W&B where there is a key, else say how."""
+    import_wandb()  # first, so that it is silent
+    from experiments.wandb_views import build_report, build_workspace, validated_json
+
+    selection = select(load_runs(settings.roots), EXPERIMENTS[settings.experiment])
+    folder = settings.out / settings.experiment
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        entity = settings.wandb_entity or "entity"
+        for name, build in (("workspace", build_workspace), ("report", build_report)):
+            file = folder / f"{name}.json"
+            file.write_text(validated_json(build(selection, entity, settings.wandb_project)))
+            print(file)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}): choose another with --out."
+        ) from error
+    try:
+        check_online("then run the same command again to publish")
+    except UserError as error:
+        print(f"Not published. {error} `fls sync DIR` sends the runs that it shows.")
+        return
+    for link in publish(selection, settings.wandb_entity, settings.wandb_project, folder / "saved.json"):
+        print(link)
+
+
+def main() -> int:
+    """The command line: 0, or 2 for what the user can put right."""
+    try:
+        make_dashboard(tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,)))
+    except UserError as error:
+        print(f"dashboard: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
