@@ -199,9 +199,12 @@ class _FirstOfEvery(policy.PreservationPolicy):
 @cache
 def _quiet_orbax() -> None:
     """No tracebacks of errors that Orbax also raises: not in its log, nor of the reads and writes that
-    were under way beside a failed one and find their event loop closed when they end.
+    were under way beside a failed one, which fail after it or find their event loop closed when they end.
     """
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not ("was never retrieved" in record.getMessage() and "OCDBT" in record.getMessage())
+    )
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
