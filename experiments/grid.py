@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from fls_jax.config import TrainConfig
-from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.specs import NETWORKS, PUBLISHED
 
 BASELINE = "cnn"
 MAIN_NETWORKS = (
@@ -18,7 +18,7 @@ MAIN_NETWORKS = (
     "cnn_dense_fls",
 )
 """The paper's comparison: baseline, earlier attention agents, the paper's own."""
-ABLATIONS = tuple(name for name in NETWORKS if name not in MAIN_NETWORKS)
+ABLATIONS = tuple(name for name in PUBLISHED if name not in MAIN_NETWORKS)
 """Variants of those, each different in one thing."""
 PAPER_GAMES = ("BeamRider", "Breakout", "Enduro", "MsPacman", "Seaquest", "SpaceInvaders")
 PAPER_SEEDS = (1, 9, 17, 25, 33)

@@ -18,7 +18,8 @@ from experiments.comparison import mean_estimate
 from experiments.presentation import MUTED, RULE
 from experiments.runs import Run
 from experiments.selection import Selection
-from experiments.style import STYLES
+from experiments.style import style as style_of
+from fls_jax.networks.specs import NETWORKS
 from fls_jax.statistics import REFERENCES
 
 _POINTS = 400
@@ -71,13 +72,13 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
 
 
 def _draw_band(axes: Axes, curve: pd.DataFrame, network: str) -> None:
-    style = STYLES[network]
+    style = style_of(network)
     kept = np.unique(np.linspace(0, len(curve) - 1, _POINTS).round().astype(int))
     thin = curve.iloc[kept]
     x = thin["env_step"].to_numpy() / 1e6
     mean, std = thin["mean"].to_numpy(), thin["std"].to_numpy()
     marks = max(1, len(thin) // 6)
-    shift = list(STYLES).index(network) % 5
+    shift = list(NETWORKS).index(network) % 5
     if int(curve["seeds"].iloc[0]) > 1:
         axes.fill_between(x, mean - std, mean + std, color=style.colour, alpha=0.18, linewidth=0)
     axes.plot(
@@ -106,7 +107,7 @@ def draw_scores(selection: Selection) -> Figure:
         axes.set_title(game, fontsize=10, weight="bold", loc="left")
         axes.grid(axis="y", visible=False)
         for place, network in enumerate(networks):
-            style = STYLES[network]
+            style = style_of(network)
             published = paper.score(game, network)
             if published:
                 axes.errorbar(
@@ -130,7 +131,7 @@ def draw_scores(selection: Selection) -> Figure:
             for seed in sample.returns:
                 axes.plot(seed.mean(), place - 0.1, "|", color=style.colour, markersize=9, alpha=0.7)
         axes.set_ylim(len(networks) - 0.4, -0.6)
-        axes.set_yticks(range(len(networks)), [STYLES[network].label for network in networks])
+        axes.set_yticks(range(len(networks)), [style_of(network).label for network in networks])
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.margins(x=0.08)
     _label_outer(panels, "return", None)
@@ -169,7 +170,7 @@ def _label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
 
 
 def _handle(network: str, seeds: Sequence[int]) -> Line2D:
-    style = STYLES[network]
+    style = style_of(network)
     counts = str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}"
     return Line2D(
         [], [], color=style.colour, linestyle=style.dashes, linewidth=1.8, marker=style.marker, markersize=5,

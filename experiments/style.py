@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fls_jax.networks.specs import NETWORKS
+
 _BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 _BLUE, _VERMILION, _PURPLE, _GREY = "#0072B2", "#D55E00", "#CC79A7", "#7f7f7f"
 _SOLID: Any = "solid"
@@ -41,3 +43,11 @@ STYLES: dict[str, Style] = {
     "cnn_dense_fls": Style("Dense FLS", _BLUE, (0, (4, 1.2, 1, 1.2)), "d"),
     "cnn_dense_fls_norelu": Style("Dense FLS, no last relu", _ORANGE, (0, (1, 1.2)), "H"),
 }
+_COLOURS = (_VERMILION, _BLUE, _GREEN, _PURPLE, _ORANGE, _SKY)
+
+
+def style(network: str) -> Style:
+    """How a network is drawn; one without an entry goes by its name, its colour by its place in NETWORKS."""
+    if network in STYLES:
+        return STYLES[network]
+    return Style(network, _COLOURS[list(NETWORKS).index(network) % len(_COLOURS)], (0, (2, 1)), ".")

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.free_lunch import free_lunch_table
 from experiments.grid import Experiment
 from experiments.selection import Selection
-from experiments.style import STYLES
+from experiments.style import style
 from experiments.tables import score_table
 from fls_jax.gaze import published
 from fls_jax.syncing import gaze_key, gaze_table_key, score_key, video_key
@@ -125,7 +125,7 @@ def build_workspace(selection: Selection, entity: str, project: str) -> ws.Works
         runset_settings=ws.RunsetSettings(
             filters=_runs_of(experiment),
             groupby=[expr.Config("network")],
-            group_colors={name: STYLES[name].colour for name in experiment.networks},
+            group_colors={name: style(name).colour for name in experiment.networks},
             pinned_columns=["config:game", "config:seed", "summary:eprewmean", "summary:sps_overall"],
         ),
     )

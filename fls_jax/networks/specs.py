@@ -1,7 +1,7 @@
 """The 15 networks of the paper as data (Nikulin et al. 2019, arXiv 1908.02511, section 3 and appendix).
 
 A network is a torso of convolutions, attention gates after some of them, and a readout. To add a
-network, add one entry to `NETWORKS`.
+network, add one entry to `_OTHERS` (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ FLS = AttentionSpec()
 DAQN = AttentionSpec(hidden=256, kernel=1, activation="tanh", score="softmax")
 RSPPO = AttentionSpec(hidden=512, kernel=1, activation="elu", score="softmax", maps=2)
 
-_SPECS = (
+_PUBLISHED = (
     NetworkSpec("cnn", SPARSE, None, "flatten"),
     NetworkSpec("cnn_daqn", SPARSE, DAQN, "pool"),
     NetworkSpec(
@@ -89,11 +89,16 @@ _SPECS = (
     NetworkSpec("cnn_dense_fls_norelu", DENSE_NORELU, FLS, "pool"),
 )
 
-NETWORKS: dict[str, NetworkSpec] = {spec.name: spec for spec in _SPECS}
+_OTHERS: tuple[NetworkSpec, ...] = ()
+
+PUBLISHED: tuple[str, ...] = tuple(spec.name for spec in _PUBLISHED)
+"""The paper's own."""
+NETWORKS: dict[str, NetworkSpec] = {spec.name: spec for spec in (*_PUBLISHED, *_OTHERS)}
+"""All that there are, by name."""
 
 
 def network_spec(name: str) -> NetworkSpec:
-    """The spec of a published name; ValueError with the names there are for any other."""
+    """The spec of a name; ValueError with the names there are for any other."""
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
     return NETWORKS[name]
