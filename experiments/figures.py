@@ -1,12 +1,14 @@
 """Figures and tables of an experiment, from run folders alone.
 
-    make figures EXPERIMENT=pilot ROOTS="runs experiments/results" OUT=build/figures
+    make figures EXPERIMENT=pilot ROOTS="runs experiments/results"
+    make results
 
 The same folders give the same bytes on the same machine with the same versions.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.free_lunch import free_lunch_table
-from experiments.grid import ABLATIONS, BASELINE, EXPERIMENTS, MAIN_NETWORKS
+from experiments.grid import BASELINE, EXPERIMENTS, MAIN_NETWORKS
 from experiments.plots import draw_curves, draw_scores
-from experiments.presentation import Table, draw_table, drawing_settings, save_figure
+from experiments.presentation import Table, drawing_settings, save_figure, write_table
+from experiments.reading import reading
 from experiments.runs import load_runs
 from experiments.selection import Selection, select
 from experiments.tables import parameter_table, runs_table, score_table
@@ -38,6 +41,11 @@ class Settings:
     """folders with run folders at any depth; one that is missing holds none"""
     out: Path = Path("build/figures")
     """where the files go, into a folder with the experiment's name"""
+    page: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: README.md beside the figures)"),
+    ] = None
+    """the page that shows them all"""
     benchmarks: Path = ROOT / "benchmarks" / "results"
     """folder of recorded benchmarks, for the throughput table"""
 
@@ -46,50 +54,51 @@ def make_figures(settings: Settings) -> list[Path]:
     """Write every figure and table; returns the files. UserError where they cannot be written."""
     selection = select(load_runs(settings.roots), EXPERIMENTS[settings.experiment])
     folder = settings.out / settings.experiment
+    page = settings.page or folder / "README.md"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
         with drawing_settings():
-            return _write_all(selection, folder, settings.benchmarks)
+            return _write_all(selection, folder, page, settings.benchmarks)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another with --out."
+            f"{error.filename or folder} cannot be written ({error.strerror}): choose another place with "
+            "--out or --page."
         ) from error
 
 
-def _write_all(selection: Selection, folder: Path, benchmarks: Path) -> list[Path]:
+def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path) -> list[Path]:
     experiment = selection.experiment
     title = f"{experiment.title}: learning curves"
     written = save_figure(draw_curves(selection, MAIN_NETWORKS, title), folder / "curves")
-    if set(ABLATIONS) & set(experiment.networks):
-        ablations = (BASELINE, "cnn_sparse_fls", *ABLATIONS)
-        figure = draw_curves(selection, ablations, f"{title}, ablations")
+    others = tuple(name for name in experiment.networks if name not in MAIN_NETWORKS)
+    if others:
+        shown = (BASELINE, "cnn_sparse_fls", *others)
+        figure = draw_curves(selection, shown, f"{title}, ablations")
         written += save_figure(figure, folder / "curves_ablations")
     written += save_figure(draw_scores(selection), folder / "scores_plot")
+    lunch = free_lunch_table(selection)
     tables = [
         runs_table(selection),
         score_table(selection),
-        free_lunch_table(selection),
+        lunch,
         parameter_table(),
         throughput_table(benchmarks),
     ]
     for table in tables:
-        written += _write_table(table, folder)
-    page = folder / "README.md"
-    page.write_text(_page(selection, tables, [path.name for path in written if path.suffix == ".svg"]))
+        written += write_table(table, folder)
+    plots = [path for path in written if path.suffix == ".svg" and path.stem not in {t.name for t in tables}]
+    links = [(path.stem, Path(os.path.relpath(path, page.parent)).as_posix()) for path in plots]
+    page.write_text(_page(selection, reading(selection, lunch.data), tables, links))
     return [*written, page]
 
 
-def _write_table(table: Table, folder: Path) -> list[Path]:
-    csv = folder / f"{table.name}.csv"
-    table.data.to_csv(csv, index=False, lineterminator="\n")
-    return [*save_figure(draw_table(table), folder / table.name), csv]
-
-
-def _page(selection: Selection, tables: list[Table], pictures: list[str]) -> str:
-    """All tables on one page, the plots above them, what was left out below."""
-    names = {f"{table.name}.svg" for table in tables}
-    lines = [f"# {selection.experiment.title}", ""]
-    lines += [f"![{name.removesuffix('.svg')}]({name})\n" for name in pictures if name not in names]
+def _page(
+    selection: Selection, how_to_read: list[str], tables: list[Table], plots: list[tuple[str, str]]
+) -> str:
+    """All tables on one page, how to read them and the plots above them, what was left out below."""
+    lines = [f"# {selection.experiment.title}", "", *how_to_read]
+    lines += [f"![{name}]({link})\n" for name, link in plots]
     lines += [table.markdown() for table in tables]
     if selection.problems:
         lines += ["## Left out", ""]

@@ -94,6 +94,13 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     return [svg, png]
 
 
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write <folder>/<its name>.svg, .png and .csv; returns them."""
+    csv = folder / f"{table.name}.csv"
+    table.data.to_csv(csv, index=False, lineterminator="\n")
+    return [*save_figure(draw_table(table), folder / table.name), csv]
+
+
 def draw_table(table: Table) -> Figure:
     """A table as a picture: texts to the left, numbers to the right, a group's name only once."""
     right = [_is_numeric(cells) for cells in zip(*table.rows, strict=True)]

@@ -96,11 +96,12 @@ class RunFolder:
         temporary.replace(self.config_file)
 
     def check_same(self, config: TrainConfig) -> None:
-        """UserError where the folder holds an imported model, or a run of another configuration."""
+        """UserError where the folder holds a model to be used only, or a run of another configuration."""
         values = self.read_config()
-        if "imported" in values:
+        kind = next((name for name in ("an imported", "a pretrained") if name.split()[1] in values), None)
+        if kind:
             raise UserError(
-                f"{self.path} holds an imported model, which cannot be trained on: give another --run-dir."
+                f"{self.path} holds {kind} model, which cannot be trained on: give another --run-dir."
             )
         stored = TrainConfig.from_json(values, str(self.config_file))
         differences = stored.differences(config)
