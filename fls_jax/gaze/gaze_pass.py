@@ -110,9 +110,13 @@ class _Pass:
             self.keep(writer)
             self.score(writer)
             summary = self.identity() | self.summary()
-            if self.statistics:
+            if self.statistics and writer.standing > self.statistics.keys():
+                writer.discard()
+                print(f"{folder} holds more trials ({len(writer.standing)}) and is left as it is.")
+            elif self.statistics:
                 for path in writer.publish(summary):
                     print(f"Former results are kept in {path}")
+                print(f"Written to {folder}")
         if not self.statistics and not self.stop:
             reasons = "; ".join(f"trial {t}: {entry['reason']}" for t, entry in self.entries.items())
             raise UserError(f"No trial could be scored ({reasons}).")
@@ -239,7 +243,8 @@ class _Pass:
         defined_somewhere = {
             name for name in self.scoring.maps if any(name not in self.entries[t]["notes"] for t in scored)
         }
-        release = "v1" if self.dataset.layout == "v1" else "v4"
+        # Where the two disagree it is a part of the one laid out as the other, and its metadata is its own.
+        release = self.dataset.metadata_release or ("v1" if self.dataset.layout == "v1" else "v4")
         return {
             "complete": set(asked) == set(self.entries),
             "run": str(self.run_dir),

@@ -2,7 +2,8 @@
 
 They are written in a folder `<protocol>-<space>.part`, whole trials at a time, and take their place at the
 end, also at the end of a pass that was stopped. What was there before is kept as `<name>.old-<n>` unless it
-is all in the new results too. Trials that were scored before under the same settings are not scored again.
+is all in the new results too. Trials that were scored before under the same settings are not scored again,
+wherever they lie; what `fresh` replaces is marked as superseded, and counts no more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import fcntl
 import io
 import json
+import re
 import shutil
 from collections.abc import Generator, Sequence
 from itertools import count
@@ -30,6 +32,7 @@ FRAMES, TRIALS, SUMMARY = "frames.csv", "trials.json", "summary.json"
 PARQUET = "frames.parquet"
 _KEYS = ("trial", "frame", "map")
 _FILES = {FRAMES, PARQUET, TRIALS, SUMMARY}
+_SUPERSEDED = "superseded"
 _SCHEMA = pa.schema(
     [("trial", pa.int64()), ("frame", pa.int64()), ("map", pa.string())]
     + [(metric, pa.float32()) for metric in METRICS]
@@ -65,9 +68,9 @@ def to_scores(rows: pd.DataFrame, maps: Sequence[str]) -> TrialScores:
 
 def read_scored(folder: Path, identity: dict[str, Any]) -> dict[int, Scored]:
     """The trials that were scored under these settings in a folder of results, finished or not; else none."""
+    if (folder / _SUPERSEDED).exists() or not _is_under(folder, identity):
+        return {}
     try:
-        if not _agrees(read_json(folder / SUMMARY), identity):
-            return {}
         entries = {entry["trial"]: entry for entry in read_json(folder / TRIALS) if entry["scored"]}
         written = (folder / FRAMES).read_bytes()
         lines = io.BytesIO(written[: written.rfind(b"\n") + 1])  # a pass that died may have cut the last
@@ -81,8 +84,13 @@ def read_scored(folder: Path, identity: dict[str, Any]) -> dict[int, Scored]:
         return {}
 
 
-def _agrees(summary: dict[str, Any], identity: dict[str, Any]) -> bool:
-    return {name: summary[name] for name in identity} == identity
+def _is_under(folder: Path, identity: dict[str, Any]) -> bool:
+    """Whether a folder holds results that were made under these settings."""
+    try:
+        summary = read_json(folder / SUMMARY)
+        return {name: summary[name] for name in identity} == identity
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def read_json(path: Path) -> Any:
@@ -96,16 +104,18 @@ class ResultsWriter:
     Args:
         folder: where the results will stand.
         identity: the settings: results under the same ones are the same.
-        fresh: keep no trial that was scored before, and nothing former is removed.
+        fresh: keep no trial that was scored before, now or later, and remove nothing former.
 
     Attributes:
         kept: trials scored before under these settings, by number.
+        standing: of them, those in `folder` itself.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
         self.folder = folder
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it is read back
         self.kept: dict[int, Scored] = {}
+        self.standing: set[int] = set()
         self._part = folder.with_name(f"{folder.name}.part")
         self._fresh = fresh
         self._trials: list[dict[str, Any]] = []
@@ -114,10 +124,12 @@ class ResultsWriter:
         with self._telling_of_the_disk(), contextlib.ExitStack() as files:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             files.enter_context(_locked(self.folder.with_name(f".{self.folder.name}.lock")))
-            if not self._fresh:
-                self.kept = read_scored(self.folder, self.identity) | read_scored(self._part, self.identity)
             # A pass that died leaves its trials behind; they go only when they stand in new results.
             self._leftovers = set_aside(self._part, self.folder.name)
+            for former in [] if self._fresh else self._former():
+                scored = read_scored(former, self.identity)
+                self.standing = set(scored) if former == self.folder else set()
+                self.kept |= scored
             self._part.mkdir()
             self._csv: IO[str] = files.enter_context((self._part / FRAMES).open("w", newline=""))
             self._csv.write(",".join([*_KEYS, *METRICS]) + "\n")
@@ -131,7 +143,7 @@ class ResultsWriter:
     def __exit__(self, *_: object) -> None:
         with self._telling_of_the_disk():
             self._files.close()
-            if not self._trials and self._part.exists():
+            if not self._scored() and self._part.exists():
                 shutil.rmtree(self._part)
 
     def add(self, entry: dict[str, Any], scores: TrialScores | None = None) -> None:
@@ -155,23 +167,39 @@ class ResultsWriter:
             self._write_json(SUMMARY, summary)
             self._parquet.close()
             self._csv.close()
-            former = [set_aside(self.folder, self.folder.name), self._leftovers]
+            replaced = set_aside(self.folder, self.folder.name)
             self._part.rename(self.folder)
-            return [path for path in former if path is not None and not self._remove_contained(path)]
+            for path in self._former():
+                if path != self.folder and _is_under(path, self.identity):
+                    self._replace(path)
+            return [path for path in (replaced, self._leftovers) if path is not None and path.exists()]
 
-    def _remove_contained(self, former: Path) -> bool:
-        """Remove former results if all that is in them is in the new ones too."""
-        mine = {entry["trial"] for entry in self._trials if entry["scored"]}
+    def discard(self) -> None:
+        """Write nothing: the results that stand hold these trials and more."""
+        self._trials = []
+
+    def _former(self) -> list[Path]:
+        """Folders of results under this name, oldest first, those that stand last."""
+        aside = re.compile(re.escape(self.folder.name) + r"\.old-([0-9]+)")
+        found = [(aside.fullmatch(path.name), path) for path in self.folder.parent.iterdir() if path.is_dir()]
+        older = [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+        return [*older, self.folder] if self.folder.is_dir() else older
+
+    def _scored(self) -> set[int]:
+        return {entry["trial"] for entry in self._trials if entry["scored"]}
+
+    def _replace(self, former: Path) -> None:
+        """Remove former results if all that is in them is in the new ones too; mark what `fresh` replaces."""
+        if self._fresh:
+            (former / _SUPERSEDED).touch()
+            return
         files = {path.name.removesuffix(".part") for path in former.iterdir()}
         try:
-            same = _agrees(read_json(former / SUMMARY), self.identity)
             theirs = {entry["trial"] for entry in read_json(former / TRIALS) if entry["scored"]}
         except (OSError, ValueError, LookupError, TypeError):
-            return False
-        contained = same and not self._fresh and theirs <= mine and files <= _FILES
-        if contained:
+            return
+        if theirs <= self._scored() and files <= _FILES:
             shutil.rmtree(former)
-        return contained
 
     def _write_json(self, name: str, value: Any) -> None:
         temporary = self._part / f"{name}.part"

@@ -108,7 +108,7 @@ class TrialPass:
             observations: the trial, opened with this pass's protocol and space.
             trial: its number, of which random numbers are a function.
             others: gaze counts [H, W] of the game's other trials, None where there are none.
-            advance: called with the observations done since the last call, `rounds` times for each.
+            advance: called with the observations done since the last call, by either pass.
         """
         attended = self.attend(observations, advance)
         fixed = (
@@ -123,6 +123,8 @@ class TrialPass:
             for start, scores in self._batches(observations, trial, attended, fixed, tuple(names)):
                 values[start : start + scores.shape[1], columns] = np.moveaxis(scores, 0, 1)
                 advance(scores.shape[1])
+        else:
+            advance(len(attended.frames))
         return TrialScores(attended.frames, values)
 
     def attend(self, observations: TrialObservations, advance: Advance = lambda steps: None) -> Attended:
@@ -155,7 +157,7 @@ class TrialPass:
         moving = "frame_difference" in names
         stacks = (batch.observations for batch in observations.batches(size)) if moving else None
         negatives = Negatives(observations, attended.frames, self._protocol)
-        constants = {name: jax.device_put(map_) for name, map_ in fixed.items()}
+        constants = {name: jax.device_put(map_ / map_.max()) for name, map_ in fixed.items()}
         pending: tuple[int, int, Array] | None = None
         for start in range(0, len(attended.frames), size):
             own = np.arange(start, min(start + size, len(attended.frames)))

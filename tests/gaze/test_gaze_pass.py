@@ -84,13 +84,14 @@ def oracle_maps(home, trial, theirs):
     attention = networks.forward(NETWORK, home.parameters, stacks)[2]
     geometry = oracle.SPARSE_GEOMETRY
     others = [home.data / f"{other.stem}.txt" for other in home.trials if other.id != trial.id]
+    density = oracle.density_of(others, theirs.space)
     difference = np.abs(stacks[..., 3].astype(float) - stacks[..., 2])
     keys = frame_keys(trial.id, np.array(theirs.frames, np.int32)).noise
     return {
         "model": theirs.network_maps(attention, geometry),
         "uniform": np.stack([oracle.uniform(theirs)] * n),
         "centre": np.stack([oracle.centre(theirs.space)] * n),
-        "other_trials": np.stack([oracle.density_of(others, theirs.space)] * n),
+        "other_trials": np.stack([density / density.max()] * n),
         "frame_difference": theirs.place(difference),
         "random": np.asarray(random_maps(keys, theirs.space)),
         "untrained": theirs.network_maps(untrained, geometry),
@@ -185,6 +186,8 @@ def test_values_depend_on_neither_batches_nor_company_nor_layout(home, run, tmp_
     score(run, write_v4(tmp_path / "v4", trials))
     pd.testing.assert_frame_equal(read(run).frames, expected, rtol=1e-4, atol=1e-5)
     assert read(run).summary["dataset"]["release"] == "v4"
+    assert read(run).summary["citation"].endswith("zenodo.3451402")
+    assert read(home.run).summary["citation"].endswith("zenodo.2603190")
 
 
 def test_the_same_pass_writes_the_same_bytes(home, run):
@@ -193,6 +196,47 @@ def test_the_same_pass_writes_the_same_bytes(home, run):
         score(run, home.data, fresh=True, trials=(7,))
         files.append((run / "gaze/aligned-screen/frames.csv").read_bytes())
     assert files[0] == files[1]
+
+
+def test_some_of_the_trials_of_a_whole_pass_leave_it_as_it_is(home, run, capsys):
+    score(run, home.data)
+    before = {path.name: path.read_bytes() for path in (run / "gaze/aligned-screen").iterdir()}
+    summary = score(run, home.data, trials=(9,))
+    assert (summary["trials"]["asked"], summary["observations"]) == ([9], 16)
+    assert "holds more trials (2) and is left as it is" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (run / "gaze/aligned-screen").iterdir()} == before
+    assert [path.name for path in (run / "gaze").iterdir() if path.name[0] != "."] == ["aligned-screen"]
+
+
+def test_trials_scored_one_by_one_add_up(home, run, monkeypatch):
+    score(home.run, home.data)
+    for trial in (7, 9):
+        score(run, home.data, trials=(trial,))
+    monkeypatch.setattr(gaze_pass, "open_trial", None)  # nothing is left to be scored
+    score(run, home.data)
+    pd.testing.assert_frame_equal(read(run).frames, read(home.run).frames)
+
+
+def test_other_trials_is_divided_by_its_maximum_too(home, tmp_path):
+    """One sample far off, blurred, has a tail below 1e-8; a map whose maximum is 1 has not."""
+    trial = make_trial(7, 45)
+    trial.gaze = [[(80.0, 105.0)]] * 45
+    counts = np.zeros((210, 160), int)
+    counts[105, 80] = 1
+    found = open_dataset(write_v1(tmp_path, [trial])).select("MsPacman")[0]
+    values = TrialPass(load_agent(home.run), "aligned", "screen").score(open_trial(found), 7, counts).values
+    np.testing.assert_allclose(values[:, MAPS.index("other_trials"), METRICS.index("kl")], 0, atol=1e-5)
+
+
+def test_progress_comes_to_its_end_with_and_without_a_map(home, tmp_path):
+    write_run(tmp_path / "cnn", "cnn", "MsPacman")
+    trial = open_dataset(home.data).select("MsPacman")[0]
+    for run, controls in ((home.run, True), (home.run, False), (tmp_path / "cnn", False)):
+        done = []
+        TrialPass(load_agent(run), "aligned", "screen", controls).score(
+            open_trial(trial), 7, advance=done.append
+        )
+        assert sum(done) == 2 * 11
 
 
 def test_the_models_map_alone(home, run, capsys):
@@ -357,6 +401,7 @@ def test_the_real_clip(home, run, tmp_path, protocol):
         "release": "v1",
         "metadata_release": "v4",
     }
+    assert summary["citation"].endswith("zenodo.3451402")  # whose metadata it has
     assert summary["notes"] == {"other_trials": "no other trial"}
     frames = read(run, f"{protocol}-screen").frames.set_index(["frame", "map"])
     archive = next(Path(CLIP).glob("*.tar.bz2"))

@@ -123,6 +123,37 @@ def test_what_a_dead_pass_left_under_other_settings_stays(rng, tmp_path):
     assert "7,0,model" in (left[0] / "frames.csv").read_text()
 
 
+def test_trials_in_former_results_are_kept_until_fresh_supersedes_them(rng, tmp_path):
+    folder = tmp_path / "aligned-screen"
+    first, second = {7: scores(rng)}, {9: scores(rng)}
+    write(folder, first)
+    assert [path.name for path in write(folder, second)] == ["aligned-screen.old-1"]
+    again = kept(folder)
+    assert again.keys() == {7, 9}
+    np.testing.assert_array_equal(again[7].values, first[7].values)
+    assert write(folder, first | second) == []
+    assert names(folder) == ["aligned-screen"]  # what lay aside is all in the new ones
+    write(folder, {7: scores(rng)}, fresh=True)
+    assert kept(folder).keys() == {7}
+    assert names(folder) == ["aligned-screen", "aligned-screen.old-1"]
+    assert read_scored(folder.with_name("aligned-screen.old-1"), SETTINGS) == {}
+
+
+def test_fresh_supersedes_nothing_of_other_settings(rng, tmp_path):
+    folder = tmp_path / "aligned-screen"
+    write(folder, {7: scores(rng)})
+    write(folder, {9: scores(rng)}, SETTINGS | {"env_step": 64}, fresh=True)
+    assert kept(folder).keys() == {7}
+
+
+def test_a_pass_in_which_every_trial_failed_leaves_nothing(tmp_path):
+    folder = tmp_path / "aligned-screen"
+    for _ in range(2):
+        with ResultsWriter(folder, SETTINGS) as writer:
+            writer.add(entry(7, scored=False))
+        assert names(folder) == []
+
+
 def test_damaged_results_keep_nothing_and_are_set_aside(rng, tmp_path):
     folder = tmp_path / "aligned-screen"
     write(folder, {7: scores(rng)})
