@@ -81,8 +81,11 @@ def model_summary(trials: Sequence[TrialStatistics], maps: Sequence[str]) -> dic
     resampled = np.stack([trial.resampled for trial in trials])
     if sum(trial.observations > BLOCK for trial in trials) == 0:
         resampled = np.full_like(resampled, np.nan)
-    drawn = np.random.default_rng(SEED).integers(len(trials), size=(len(trials), RESAMPLES))
-    redrawn = resampled[drawn, np.arange(RESAMPLES)] if len(trials) > 1 else np.full_like(resampled, np.nan)
+    random = np.random.default_rng(SEED)
+    drawn = random.integers(len(trials), size=(len(trials), RESAMPLES))
+    # Any resample of the trial, so that a trial drawn twice has its blocks drawn twice.
+    of_trial = random.integers(RESAMPLES, size=drawn.shape)
+    redrawn = resampled[drawn, of_trial] if len(trials) > 1 else np.full_like(resampled, np.nan)
     observations = sum(trial.observations for trial in trials)
     defined = np.sum([trial.defined for trial in trials], axis=0)
     return _by_map(

@@ -63,6 +63,18 @@ def test_the_interval_over_trials_has_their_spread(rng):
     assert score["interval_frames"] == pytest.approx([centres.mean()] * 2)
 
 
+def test_a_trial_that_is_drawn_twice_has_its_blocks_drawn_twice(rng):
+    """Trials with one mean: what is left is the error of a trial's mean, over the root of their number."""
+    blocks, count = 40, 30
+    trials = []
+    for k in range(count):
+        noise = rng.normal(size=blocks)
+        values = np.repeat((noise - noise.mean()) / noise.std(), BLOCK)
+        trials.append(trial_statistics(np.tile(values[:, None, None], (1, 1, len(METRICS))), k))
+    low, high = model_summary(trials, ("model",))["model"]["nss"]["interval_trials"]
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(blocks * count), rel=0.15)
+
+
 def test_no_interval_without_anything_to_resample(rng):
     one = trial_statistics(scores(rng, BLOCK), 3)
     assert trial_summary(one, MAPS)["model"]["nss"]["interval"] is None
