@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args
 from fls_jax.agent import load_agent
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.gaze.archives import TrialError
 from fls_jax.gaze.dataset import Dataset, open_dataset
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
 from fls_jax.gaze.metadata import canonical_game
 from fls_jax.gaze.observations import Protocol, Space
 from fls_jax.gaze.overlay import film_trial
-from fls_jax.gaze.study import write_study
+from fls_jax.gaze.study import make_folder, write_study
 from fls_jax.gaze.tables import print_study, print_summary
 from fls_jax.interruption import StopFlag
 from fls_jax.run_folder import RunFolder, find_runs
@@ -60,6 +61,8 @@ def gaze(
         dataset = open_dataset(atari_head)
         _show_problems(dataset)
         folders = _with_gaze(_expanded(runs), dataset)
+        if out is not None:
+            make_folder(out)  # tried before the work
         job = _Job(Atlas(dataset), stop, fresh, video, alone=len(folders) == 1)
         for folder in folders:
             for each in PROTOCOLS if protocol == "both" else (protocol,):
@@ -90,11 +93,10 @@ class _Job:
             if not summary["trials"]["scored"]:
                 return
             print_summary(summary)
-            print(f"Written to {folder / 'gaze' / f'{settings.protocol}-{settings.space}'}")
-            if self.video and not self.stop:
-                self.film(folder, settings, summary)
             if summary["complete"]:
                 self.scored.append(summary)
+            if self.video:
+                self.film(folder, settings, summary)
         except UserError as error:
             if self.alone:
                 raise
@@ -102,13 +104,19 @@ class _Job:
             print(self.failures[-1])
 
     def film(self, folder: Path, settings: GazeSettings, summary: dict[str, Any]) -> None:
-        """A film of every trial that was scored."""
+        """A film of every trial that was scored; one that cannot be read fails alone."""
         agent = load_agent(folder, summary["env_step"])
         suffix = "" if settings.protocol == "aligned" else f"-{settings.protocol}"
+        failures = []
         for trial in self.atlas.dataset.select(agent.game, summary["trials"]["scored"]):
-            if not self.stop:
-                path = folder / "video" / f"{agent.step}-gaze-{trial.id}{suffix}.mp4"
-                film_trial(agent, trial, path, settings.protocol, summary["preprocessing"], self.stop)
+            path = folder / "video" / f"{agent.step}-gaze-{trial.id}{suffix}.mp4"
+            try:
+                if not self.stop:
+                    film_trial(agent, trial, path, settings.protocol, summary["preprocessing"], self.stop)
+            except TrialError as error:  # scored before, and damaged or gone since
+                failures.append(f"trial {trial.id} cannot be filmed: {error}")
+        if failures:
+            raise UserError("; ".join(failures))
 
 
 def _show_problems(dataset: Dataset) -> None:
@@ -118,9 +126,11 @@ def _show_problems(dataset: Dataset) -> None:
         print(f"Note: and {len(dataset.problems) - _MOST_PROBLEMS} more of the kind.")
 
 
-def _expanded(runs: Iterable[Path]) -> list[Path]:
+def _expanded(runs: Sequence[Path]) -> list[Path]:
     """The run folders that are named or lie below, each once."""
     folders: list[Path] = []
+    if not runs:
+        raise UserError("Name a run folder, or a folder that holds some: fls gaze RUN --atari-head DIR.")
     for path in runs:
         found = find_runs(path)
         if not found:
@@ -135,9 +145,8 @@ def _with_gaze(folders: list[Path], dataset: Dataset) -> list[Path]:
         return folders
     kept = []
     for folder in folders:
-        run = RunFolder(folder)
-        game = TrainConfig.from_json(run.read_config(), str(run.config_file)).game
-        if (canonical_game(game) or game) in dataset.games():
+        game = _game(folder)
+        if game is None or (canonical_game(game) or game) in dataset.games():
             kept.append(folder)
         else:
             print(f"Note: {folder} is left out: {dataset.root} has no trials of {game}")
@@ -145,3 +154,12 @@ def _with_gaze(folders: list[Path], dataset: Dataset) -> list[Path]:
         found = ", ".join(dataset.games()) or "no game"
         raise UserError(f"{dataset.root} has no trials of any of these runs' games; it has {found}.")
     return kept
+
+
+def _game(folder: Path) -> str | None:
+    """The game of a run; None where its config.json cannot be used, which its own pass will say."""
+    run = RunFolder(folder)
+    try:
+        return TrainConfig.from_json(run.read_config(), str(run.config_file)).game
+    except UserError:
+        return None

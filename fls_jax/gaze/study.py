@@ -41,7 +41,8 @@ def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """One row a run, map and metric, from the contents of summary.json files.
 
     Columns: protocol, space, game, network, training_seed, env_step, map, metric, mean, coverage,
-    interval_low, interval_high (over blocks of frames), trials, observations, complete, run.
+    interval_low, interval_high (over blocks of frames), trials, observations, complete, run, note (why
+    there is no such map).
     """
     rows = []
     for summary in summaries:
@@ -62,6 +63,7 @@ def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
                         "observations": summary["observations"],
                         "complete": summary["complete"],
                         "run": summary["run"],
+                        "note": summary["notes"].get(name, ""),
                     }
                 )
     numbers = {"mean": float, "coverage": float, "interval_low": float, "interval_high": float}
@@ -72,13 +74,18 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a protocol, space, game, network, map and metric.
 
     Columns, besides these: seeds (runs where the value is defined), mean and std over them (sample standard
-    deviation, NaN for one), coverage (mean over all runs), paper (the published figure). Controls that are
-    the same for every network are pooled over the networks, as `any network`.
+    deviation, NaN for one), coverage (mean over all runs), note (why there is no such map in any run), paper
+    (the published figure). Controls that are the same for every network are pooled over the networks, as `any
+    network`.
     """
     pooled = runs.assign(network=runs["network"].where(runs["map"].isin([MODEL, *OF_A_NETWORK]), ANY_NETWORK))
     groups = pooled.groupby(_CELL, sort=False)
     table = groups.agg(
-        seeds=("mean", "count"), mean=("mean", "mean"), std=("mean", "std"), coverage=("coverage", "mean")
+        seeds=("mean", "count"),
+        mean=("mean", "mean"),
+        std=("mean", "std"),
+        coverage=("coverage", "mean"),
+        note=("note", "min"),  # the empty one, where a run has the map
     ).reset_index()
     table["paper"] = [
         published.published(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
@@ -146,7 +153,7 @@ class Layout:
         if cell is None:
             return ""
         if not cell["seeds"]:
-            return "no map" if name in (MODEL, UNTRAINED) else ""
+            return f"{cell['note'] or 'undefined'} ({cell['coverage']:.0%})"
         spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
         return f"{cell['mean']:.3f}{spread} ({cell['seeds']}; {cell['coverage']:.0%})"
 
@@ -157,7 +164,7 @@ def markdown(table: pd.DataFrame) -> str:
         "# Saliency against human gaze",
         "",
         "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
-        "count). Empty cells have not been run or are not defined.",
+        "count). Empty cells have not been run.",
         published.CAVEAT,
     ]
     for setting, part in by_setting(table):
@@ -176,11 +183,19 @@ def write_study(summaries: Sequence[dict[str, Any]], out: Path) -> pd.DataFrame:
     """
     runs = run_table(summaries)
     table = study_table(runs)
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, content in (("runs.csv", runs), ("study.csv", table)):
             content.to_csv(out / name, index=False, float_format="%.6g", na_rep="NaN")
         (out / "study.md").write_text(markdown(table))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out.") from error
     return table
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of a study; UserError where that cannot be done."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out.") from error

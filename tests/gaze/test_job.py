@@ -101,6 +101,7 @@ def test_a_run_from_the_command_line(home, runs):
         (["{runs}/MsPacman/cnn/seed1", "--atari-head", "{data}", "--trials", "8"], ["no trial 8", "7, 9"]),
         (["{runs}/MsPacman/cnn/seed1", "--atari-head", "{data}", "--step", "5"], ["5", "32"]),
         (["{runs}", "--atari-head", "{data}", "--no-controls", "--out", "{runs}/o"], ["--no-controls"]),
+        (["--atari-head", "{data}"], ["Name a run folder"]),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(home, arguments, words):
@@ -151,6 +152,31 @@ def test_one_run_that_fails_does_not_keep_the_others_from_being_scored(home, run
         gaze([runs / "MsPacman"], home / "data", controls=False)
     assert files(runs / f"MsPacman/{NETWORK}/seed9")
     assert files(runs / "MsPacman/cnn/seed1")
+
+
+def test_a_damaged_config_does_not_keep_the_others_from_being_scored(home, runs):
+    (runs / f"MsPacman/{NETWORK}/seed1/config.json").write_text("{")
+    with pytest.raises(UserError, match=r"1 of the passes failed: .*seed1"):
+        gaze([runs / "MsPacman"], home / "data", controls=False)
+    assert files(runs / f"MsPacman/{NETWORK}/seed9")
+
+
+def test_the_place_of_a_study_is_tried_before_the_work(home, runs):
+    (runs / "file").write_text("")
+    with pytest.raises(UserError, match="choose another --out"):
+        gaze([runs / "MsPacman"], home / "data", out=runs / "file" / "out")
+    assert not list(runs.rglob("gaze"))
+
+
+def test_a_trial_that_was_damaged_after_it_was_scored_is_not_filmed(home, runs, tmp_path, capsys):
+    data = Path(shutil.copytree(home / "data", tmp_path / "data"))
+    run = runs / f"MsPacman/{NETWORK}/seed1"
+    gaze([run], data, controls=False)
+    archive = next(data.glob("7_*.bz2"))
+    archive.write_bytes(archive.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"trial 7 cannot be filmed: .*cannot be read"):
+        gaze([run], data, controls=False, video=True)
+    assert [path.name for path in (run / "video").iterdir()] == ["32-gaze-9.mp4"]
 
 
 def test_runs_without_any_gaze_are_an_error(home, runs):

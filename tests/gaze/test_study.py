@@ -104,12 +104,27 @@ def test_the_papers_layout(summaries):
     assert ours[column : column + 2] == ["0.650 ± 0.212 (2; 50%)", "0.631"]
     assert ours[layout.header.index("Breakout") :][:2] == ["", "0.510"]
     assert ours[layout.header.index("Hero") :][:2] == ["1.500 (1; 100%)", ""]
-    assert next(row for row in rows if row[0] == "cnn")[column] == "no map"
+    assert next(row for row in rows if row[0] == "cnn")[column] == "no map (0%)"
     assert rows[rows.index(ours) + 1][1] == "uniform"
     assert [row[1] for row in rows if row[0] == "any network"] == [
         "centre", "other_trials", "frame_difference", "random",
     ]  # fmt: skip
     assert "paper" not in Layout(study_table(run_table(summaries)), "kl_smoothed").header
+
+
+def test_a_map_that_no_frame_counts_for_is_not_no_map(summaries):
+    nowhere = summary("cnn_daqn", "MsPacman", 1, 0.5)
+    nowhere["scores"]["model"]["kl"] = {"mean": None, "coverage": 0.0, "interval_frames": None}
+    alone = summary("cnn_daqn", "Hero", 1, 0.5, notes={"other_trials": "no other trial"})
+    empty = {"mean": None, "coverage": 0.0, "interval_frames": None}
+    alone["scores"]["other_trials"] = dict.fromkeys(METRICS, empty)
+    table = study_table(run_table([*summaries[3:], nowhere, alone]))
+    by_row = cells(Layout(table, "kl"))
+    assert by_row["cnn_daqn", "model"]["MsPacman"] == "undefined (0%)"
+    assert by_row["cnn", "model"]["MsPacman"] == "no map (0%)"
+    assert by_row["any network", "other_trials"]["Hero"] == "no other trial (0%)"
+    assert by_row["any network", "other_trials"]["MsPacman"].startswith("2.000")
+    assert cells(Layout(table, "nss"))["cnn_daqn", "model"]["MsPacman"] == "0.500 (1; 100%)"
 
 
 def test_files_hold_the_whole_study(summaries, tmp_path):
