@@ -1,9 +1,10 @@
 """The original's formulas for NSS, KL divergence and shuffled AUC, a frame at a time, as a speed reference.
 
 Nikulin et al. (arXiv 1908.02511) score each frame with NumPy, `scipy.stats.entropy`, OpenCV's Gaussian blur
-and 100 calls of scikit-learn's `roc_auc_score`. The functions below are those formulas in float64, without
-batching, caching or short cuts beyond what these libraries do; `None` is an undefined frame. They share no
-code with `fls_jax.metrics`, so they check its values as well as its speed.
+and 100 calls of scikit-learn's `roc_auc_score`, after a transposed convolution and scikit-image's `resize`.
+The functions below are those formulas in float64, without batching, caching or short cuts beyond what these
+libraries do; `None` is an undefined frame. They share no code with `fls_jax`, so they check its values as
+well as its speed.
 
     python benchmarks/gaze_metrics_reference.py [--frames 32] [--reference-frames 8]
 
@@ -13,6 +14,7 @@ times both on the same synthetic frames and prints milliseconds a frame, the rat
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 
@@ -20,9 +22,12 @@ import cv2
 import jax
 import numpy as np
 import scipy.stats
+import skimage.transform
 from sklearn.metrics import roc_auc_score
 
 from fls_jax import metrics
+from fls_jax.gaze.controls import network_maps
+from fls_jax.networks.specs import network_spec
 
 SPLITS = 100
 OTHER_FRAMES = 10
@@ -69,23 +74,33 @@ def shuffled_auc(
     return float(np.mean(areas))
 
 
-def synthetic_trial(frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def saliency_map(attention: np.ndarray) -> np.ndarray:
+    """Attention [7, 7] on the screen, [210, 160]: transposed convolution of ones (36, stride 8), resized."""
+    painted = np.zeros((84, 84))
+    for (row, column), value in np.ndenumerate(attention):
+        painted[8 * row : 8 * row + 36, 8 * column : 8 * column + 36] += value
+    return skimage.transform.resize(painted, (210, 160))
+
+
+def synthetic_attention(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Attention float32 [T, 7, 7], positive."""
+    return np.log1p(np.exp(2 * rng.standard_normal((frames, 7, 7)))).astype(np.float32)
+
+
+def synthetic_trial(
+    frames: int, rng: np.random.Generator, samples: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
     """Maps float32 [T, 210, 160] and fixation counts int32 [T, 210, 160] like those of a real trial.
 
     Maps are 7x7 grids of positive numbers, each painting 36x36 pixels with stride 8 and enlarged to the
-    screen; an observation has 16 gaze samples (8 frames of 2) in one cluster.
+    screen; an observation has so many gaze samples, in one cluster.
     """
-    grids = np.log1p(np.exp(2 * rng.standard_normal((frames, 7, 7))))
-    painted = np.zeros((frames, 84, 84))
-    for row in range(7):
-        for column in range(7):
-            field = np.s_[:, 8 * row : 8 * row + 36, 8 * column : 8 * column + 36]
-            painted[field] += grids[:, row, column, None, None]
-    maps = np.stack([cv2.resize(map_, (160, 210), interpolation=cv2.INTER_LINEAR) for map_ in painted])
+    maps = np.stack([saliency_map(grid.astype(np.float64)) for grid in synthetic_attention(frames, rng)])
     counts = np.zeros((frames, 210, 160), np.int32)
     for fixations in counts:
         centre = rng.uniform((40, 30), (170, 130))
-        rows, columns = np.rint(centre + 8 * rng.standard_normal((16, 2))).astype(int).T
+        places = np.clip(centre + 8 * rng.standard_normal((samples, 2)), 0, (209, 159))
+        rows, columns = np.rint(places).astype(int).T
         np.add.at(fixations, (rows, columns), 1)
     return (maps / maps.max()).astype(np.float32), counts
 
@@ -108,6 +123,15 @@ def three_at_once(maps: jax.Array, counts: jax.Array, others: jax.Array) -> tupl
         metrics.kl_divergence(maps, counts, 5, "paper"),
         metrics.shuffled_auc(maps, counts, others),
     )
+
+
+@functools.partial(jax.jit, static_argnames="network")
+def map_and_three(
+    attention: jax.Array, counts: jax.Array, others: jax.Array, network: str = "cnn_sparse_fls"
+) -> tuple[jax.Array, ...]:
+    """`three_at_once` from attention [N, 7, 7] on, as the pass does it."""
+    maps = network_maps(attention, network_spec(network), "aligned", "screen")
+    return three_at_once(maps, counts, others)
 
 
 def compare(frames: int, reference_frames: int) -> str:

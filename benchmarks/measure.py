@@ -21,7 +21,7 @@ from fls_jax.allocator import restart_with_settings
 from fls_jax.config import TrainConfig
 
 PROXY = "block_mean"
-Part = Literal["envpool", "policy", "update", "end-to-end", "memory"]
+Part = Literal["loop", "policy", "update", "end-to-end", "memory"]
 
 
 @dataclass(frozen=True)
@@ -60,32 +60,44 @@ class Measure:
         ).validated()
 
 
-def envpool_alone(options: Measure) -> dict[str, Any]:
-    """Steps/s of EnvPool by itself with random actions, its auto-reset steps counted as steps."""
+def loop(options: Measure) -> dict[str, Any]:
+    """Whole updates, each after a rollout's worth of steps of EnvPool by itself with random actions.
+
+    In alternation, since a machine's speed drifts. EnvPool's auto-reset steps count as steps.
+    """
     from fls_jax.trainer import atari_pool
 
+    trainer = make_trainer(options)
     pool = atari_pool(options.config(), seed=1)
     inner = pool._pool  # EnvPool itself, without our bookkeeping
     inner.reset()
     generator = np.random.default_rng(0)
-    steps = options.config().rollout_length
-    actions = generator.integers(0, pool.num_actions, (steps, options.num_envs), dtype=np.int32)
-    return {"seconds": timed(lambda: [inner.step(row) for row in actions], options.updates)}
+    shape = (options.config().rollout_length, options.num_envs)
+    actions = generator.integers(0, pool.num_actions, shape, dtype=np.int32)
+    alone: list[float] = []
+    whole: list[float] = []
+    for _ in range(options.updates + 1):
+        alone += timed(lambda: [inner.step(row) for row in actions])
+        whole += timed(trainer.advance)
+    trainer.close()
+    return {"seconds": whole[1:], "seconds_envpool": alone[1:]}
 
 
 def policy_alone(options: Measure) -> dict[str, Any]:
     """Actions sampled for a rollout's worth of observations, copied to the device and back each step."""
     import jax
 
+    from fls_jax.rollout import sampling_noise
+
     trainer = make_trainer(options)
     collector, params = trainer._collector, trainer.state.params
     observations = np.random.default_rng(0).integers(0, 256, (options.num_envs, 4, 84, 84), dtype=np.uint8)
-    key = jax.random.key(0)
+    shape = (options.config().rollout_length, options.num_envs, trainer._pool.num_actions)
 
     def rollout() -> None:
-        for t in range(options.config().rollout_length):
+        for noise in np.asarray(sampling_noise(jax.random.key(0), *shape)):
             seen = trainer.placement.spread(observations)
-            np.asarray(collector._policy_step(params, seen, key, np.int32(t)).actions)
+            np.asarray(collector._policy_step(params, seen, noise).actions)
 
     return {"seconds": timed(rollout, options.updates)}
 
@@ -184,19 +196,18 @@ def make_trainer(options: Measure) -> Any:
     return Trainer(options.config(), network=network)
 
 
-def timed(work: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of `repeats` calls, after one that is not counted (compilation)."""
-    work()
+def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:
+    """Seconds of `repeats` calls after one that is not counted (compilation); 0: of that one."""
     seconds = []
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    return seconds
+    return seconds[1:] or seconds
 
 
 PARTS: dict[Part, Callable[[Measure], dict[str, Any]]] = {
-    "envpool": envpool_alone,
+    "loop": loop,
     "policy": policy_alone,
     "update": update_alone,
     "end-to-end": end_to_end,

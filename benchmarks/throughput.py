@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -61,8 +62,7 @@ def speed_measurements(settings: Settings) -> Iterator[Options]:
     """What is to be timed, as options of benchmarks/measure.py."""
     for count in settings.loop_envs:
         common = {"game": settings.game, "num-envs": count, "updates": 2 * settings.updates}
-        yield common | {"part": "envpool"}
-        yield common | {"part": "end-to-end", "network": PROXY}
+        yield common | {"part": "loop", "network": PROXY}
     for count in settings.num_envs:
         common = {"game": settings.game, "num-envs": count, "updates": settings.updates}
         for network in settings.networks:
@@ -103,15 +103,16 @@ def speed(row: dict[str, Any]) -> float | None:
     return work / median(row["seconds"])
 
 
-def loop_efficiency(rows: list[dict[str, Any]], count: int) -> float | None:
-    """Speed of the whole loop around a network of almost no cost, as a share of EnvPool's alone."""
+def envpool_speed(row: dict[str, Any]) -> float | None:
+    """Median steps a second of EnvPool alone, which a row of the part `loop` has beside its own."""
+    return row["steps"] / median(row["seconds_envpool"]) if "seconds_envpool" in row else None
 
-    def find(part: str) -> float | None:
-        chosen = [r for r in rows if r["part"] == part and r.get("num-envs") == count]
-        return next((speed(r) for r in chosen if r.get("network", PROXY) == PROXY), None)
 
-    loop, alone = find("end-to-end"), find("envpool")
-    return loop / alone if loop and alone else None
+def loop_efficiency(row: dict[str, Any]) -> float | None:
+    """Speed of the whole loop as a share of EnvPool's alone, measured in turns; median of the pairs."""
+    if "seconds_envpool" not in row:
+        return None
+    return median(map(truediv, row["seconds_envpool"], row["seconds"]))
 
 
 def speed_table(record: dict[str, Any]) -> Table:
@@ -119,17 +120,20 @@ def speed_table(record: dict[str, Any]) -> Table:
     table = Table("part", "network", "envs", "type", "per second", "peak memory, GiB", title="Throughput")
     for row in record["rows"]:
         name = row["part"] + (", overlapped" if row.get("overlap") else "")
-        value = speed(row)
+        value, alone, share = speed(row), envpool_speed(row), loop_efficiency(row)
+        count = str(row["num-envs"])
+        if alone and share:
+            table.add_row("EnvPool alone", "", count, "", f"{alone:,.0f} steps", "")
         table.add_row(
             name,
             row.get("network", ""),
-            str(row["num-envs"]),
+            count,
             row.get("compute-dtype", ""),
             row["error"] if value is None else f"{value:,.0f} {'samples' if name == 'update' else 'steps'}",
             "" if value is None else f"{row['peak_rss_bytes'] / 2**30:.1f}",
         )
-    for count, share in record["loop_efficiency"].items():
-        table.add_row("loop / EnvPool", PROXY, count, "", "" if share is None else f"{share:.2f}", "")
+        if alone and share:
+            table.add_row("loop / EnvPool", "", count, "", f"{share:.2f}", "")
     return table
 
 
@@ -164,7 +168,9 @@ def main() -> None:
         record = measure(list(speed_measurements(settings)), console)
         if (load := record["machine"]["load_average"]) > 0.5:
             console.print(f"Warning: the load was {load}; these numbers need a quiet machine.")
-        record["loop_efficiency"] = {str(n): loop_efficiency(record["rows"], n) for n in settings.loop_envs}
+        for row in record["rows"]:
+            if (share := loop_efficiency(row)) is not None:
+                row["loop_efficiency"] = share
         (settings.output / "throughput.json").write_text(json.dumps(record, indent=1) + "\n")
         console.print(speed_table(record))
     if "memory" in settings.parts:
