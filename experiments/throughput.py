@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.throughput import PROXY, speed
+from benchmarks.throughput import envpool_speed, loop_efficiency, speed
 from experiments.presentation import Empty, Table
 
 COLUMNS = ("measured", "network", "games\nat once", "per second", "ours / it", "machine")
 _FIELDS = ("measured", "network", "num_envs", "per_second", "ours_over_it", "machine")
 _BUSY = 0.5
 _PARTS = {
-    "envpool": "EnvPool alone",
+    "loop": "loop around a network of almost no cost",
     "policy": "policy alone",
     "update": "update alone (samples)",
     "end-to-end": "training, end to end",
@@ -64,13 +64,18 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     where = {"machine": f"{machine.get('cpu', 'unknown')}, {machine.get('cores', '?')} cores"}
     for row in record.get("rows", []):
         value = speed(row) if "part" in row else None
-        if value is None or row["part"] not in _PARTS or row.get("network") == PROXY:
+        if value is None or row["part"] not in _PARTS:
             continue
         name = _PARTS[row["part"]] + (", overlapped" if row.get("overlap") else "")
         if row.get("compute-dtype", "float32") != "float32":
             name += f", {row['compute-dtype']}"
         device = {} if row.get("backend", "cpu") == "cpu" else {"machine": row.get("device", row["backend"])}
         envs = row["num-envs"]
+        if (alone := envpool_speed(row)) is not None:
+            yield {
+                "measured": "EnvPool alone", "network": "", "num_envs": envs, "per_second": alone,
+                "ours_over_it": loop_efficiency(row), **where,
+            }  # fmt: skip
         yield {
             "measured": name, "network": row.get("network", ""), "num_envs": envs, "per_second": value,
             **where, **device,

@@ -10,7 +10,7 @@ import numpy as np
 from fls_jax.envs import AtariPool
 from fls_jax.placement import Placement
 from fls_jax.ppo import ApplyFn
-from fls_jax.rollout import join_steps, make_policy_step
+from fls_jax.rollout import join_steps, make_policy_step, sampling_noise
 from fls_jax.timing import PhaseTimer
 from fls_jax.types import Params, Trajectory
 
@@ -53,12 +53,15 @@ class Collector:
         rewards = np.zeros(shape, np.float32)
         terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
         truncation_values = np.zeros(shape, np.float32)
-        observations, steps, returns, lengths = [], [], [], []
+        store = self._placement.rollout_store(self._length)
+        steps, returns, lengths = [], [], []
+        with timer("policy"):
+            noise = np.asarray(sampling_noise(key, *shape, self._pool.num_actions))
         for t in range(self._length):
             with timer("transfer"):
-                seen = self._placement.spread(self._observations)
+                seen = store.add(self._observations)
             with timer("policy"):
-                policy = self._policy_step(params, seen, key, np.int32(t))
+                policy = self._policy_step(params, seen, noise[t])
                 actions = np.asarray(policy.actions)
             with timer("environment"):
                 step = self._pool.step(actions)
@@ -69,7 +72,6 @@ class Collector:
             rewards[t], terminated[t], truncated[t] = step.rewards, step.terminated, step.truncated
             returns.append(step.finished_returns)
             lengths.append(step.finished_lengths)
-            observations.append(seen)
             steps.append(policy)
             self._observations = step.observations
         with timer("policy"):
@@ -77,6 +79,6 @@ class Collector:
         with timer("transfer"):
             columns = [rewards, terminated, truncated, truncation_values]
             placed = [self._placement.spread_rollout(column) for column in columns]
-            trajectory = join_steps(observations, steps, *placed, last_value)
-            jax.block_until_ready(trajectory.rewards)
+            trajectory = Trajectory(store.joined(), *join_steps(steps), *placed, last_value)
+            jax.block_until_ready(trajectory)
         return Rollout(trajectory, np.concatenate(returns), np.concatenate(lengths), timer.seconds)

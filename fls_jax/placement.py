@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fls_jax.errors import UserError
+
+
+class RolloutStore(Protocol):
+    """The observations of one rollout, step by step."""
+
+    def add(self, observations: np.ndarray) -> np.ndarray | Array:
+        """Keep the next step's [N, ...]; returns them as they are to be acted on."""
+
+    def joined(self) -> Array:
+        """All steps [T, N, ...], on the devices."""
 
 
 class Placement:
@@ -50,6 +62,57 @@ class Placement:
         """[N, ...] spread over the devices by environment."""
         return jax.device_put(batch, self.by_env)
 
+    def rollout_store(self, length: int) -> RolloutStore:
+        """Where the observations of a rollout of `length` steps are kept."""
+        if self.count == 1 and self.mesh.devices.item().platform == "cpu":
+            return _HostStore(length)
+        return _DeviceStore(self)
+
     def spread_rollout(self, columns: np.ndarray) -> Array:
         """[T, N] spread over the devices by environment."""
         return jax.device_put(columns, self.by_time_and_env)
+
+
+class _DeviceStore:
+    """Every step is sent once and joined where it is."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._steps: list[Array] = []
+
+    def add(self, observations: np.ndarray) -> Array:
+        self._steps.append(self._placement.spread(observations))
+        return self._steps[-1]
+
+    def joined(self) -> Array:
+        return _stack(self._steps)
+
+
+class _HostStore:
+    """For a CPU, whose memory is the device's: steps are written in place, and JAX uses that memory."""
+
+    def __init__(self, length: int) -> None:
+        self._length, self._count = length, 0
+        self._steps = np.empty(0, np.uint8)
+
+    def add(self, observations: np.ndarray) -> np.ndarray:
+        if self._count == 0:
+            self._steps = _aligned((self._length, *observations.shape), observations.dtype)
+        kept = self._steps[self._count]
+        kept[...] = observations
+        self._count += 1
+        return kept
+
+    def joined(self) -> Array:
+        return jax.device_put(self._steps)
+
+
+_stack = jax.jit(jnp.stack)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that starts at a multiple of 64 bytes, which JAX takes over without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)

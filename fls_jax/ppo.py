@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -72,7 +73,7 @@ def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Float
     return jax.lax.scan(step, jnp.zeros_like(deltas[0]), (deltas, carry_on), reverse=True)[1]
 
 
-def explained_variance(values: Float[Array, " B"], returns: Float[Array, " B"]) -> Float[Array, ""]:
+def explained_variance(values: Float[Array, "*B"], returns: Float[Array, "*B"]) -> Float[Array, ""]:
     """1 - var(returns - values) / var(returns); NaN where the returns do not vary."""
     variance = jnp.var(returns)
     return jnp.where(variance > 0, 1.0 - jnp.var(returns - values) / variance, jnp.nan)
@@ -172,10 +173,10 @@ def shuffles(key: Array, epochs: int, minibatches: int, samples: int) -> Int[Arr
     return orders.reshape(epochs * minibatches, samples // minibatches)
 
 
-def flatten_trajectory(trajectory: Trajectory, config: TrainConfig) -> Minibatch:
-    """A rollout as T*N samples, time-major, with advantages (not normalised) and returns."""
+def trajectory_samples(trajectory: Trajectory, config: TrainConfig) -> Minibatch:
+    """A rollout's samples [T, N, ...], with advantages (not normalised) and returns."""
     a = advantages(trajectory, config.gamma, config.gae_lambda)
-    samples = Minibatch(
+    return Minibatch(
         trajectory.observations,
         trajectory.actions,
         trajectory.log_probs,
@@ -183,7 +184,11 @@ def flatten_trajectory(trajectory: Trajectory, config: TrainConfig) -> Minibatch
         a,
         a + trajectory.values,
     )
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
+
+
+def choose(samples: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
+    """The samples [T, N, ...] numbered `chosen`, in the order of time and then environments: [B, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[chosen], samples)
 
 
 def make_update(
@@ -203,12 +208,12 @@ def make_update(
     optimiser = make_optimiser(config)
 
     def prepare(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
-        samples = flatten_trajectory(trajectory, config)
+        samples = trajectory_samples(trajectory, config)
         order = shuffles(key, config.epochs, config.minibatches, config.steps_per_update)
         return samples, order, {"explained_variance": explained_variance(samples.values, samples.returns)}
 
     def step(state: TrainState, samples: Minibatch, chosen: Array) -> tuple[TrainState, Metrics]:
-        batch = jax.tree.map(lambda x: x[chosen], samples)
+        batch = choose(samples, chosen)
         if mesh is not None:
             spread = NamedSharding(mesh, PartitionSpec("data"))
             batch = jax.lax.with_sharding_constraint(batch, spread)
@@ -240,7 +245,7 @@ def make_update(
     def stepped(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
         samples, order, extra = prepare_jit(trajectory, key)
         rows = []
-        for chosen in order:
+        for chosen in np.asarray(order):
             state, metrics = step_jit(state, samples, chosen)
             rows.append(metrics)
         return finish_jit(state, rows, extra)

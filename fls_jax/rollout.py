@@ -1,17 +1,18 @@
-"""The actor, as pure functions: one policy step, and T steps of arrays joined into a trajectory."""
+"""The actor, as pure functions: one policy step, its randomness, and T steps joined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from fls_jax.ppo import ApplyFn, action_log_probs
-from fls_jax.types import Params, Trajectory
+from fls_jax.types import Params
 
 
 class PolicyStep(NamedTuple):
@@ -27,41 +28,32 @@ def channels_last(observations: Array) -> Array:
     return jnp.moveaxis(observations, -3, -1)
 
 
-def make_policy_step(apply: ApplyFn) -> Callable[[Params, Array, Array, np.int32], PolicyStep]:
-    """Jitted (params, observations [N, ...], key, t) -> PolicyStep, actions sampled from the policy.
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def sampling_noise(key: Array, steps: int, num_envs: int, num_actions: int) -> Array:
+    """Gumbel noise float32 [T, N, A]: the randomness of step t is the rollout's key folded with t.
 
-    The randomness of step t of a rollout is the rollout's key folded with t.
+    Made once a rollout, since generating it costs as much as a small network's forward pass.
+    """
+    keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(steps))
+    return jax.vmap(lambda k: jax.random.gumbel(k, (num_envs, num_actions)))(keys)
+
+
+def make_policy_step(apply: ApplyFn) -> Callable[[Params, ArrayLike, ArrayLike], PolicyStep]:
+    """Jitted (params, observations [N, ...], noise [N, A]) -> PolicyStep.
+
+    With Gumbel noise (see sampling_noise) the actions are samples of the policy.
     """
 
     @jax.jit
-    def policy_step(params: Params, observations: Array, key: Array, t: Any) -> PolicyStep:
-        output = apply(params, observations)
-        actions = jax.random.categorical(jax.random.fold_in(key, t), output.logits).astype(jnp.int32)
+    def policy_step(params: Params, observations: ArrayLike, noise: ArrayLike) -> PolicyStep:
+        output = apply(params, jnp.asarray(observations))
+        actions = jnp.argmax(output.logits + noise, axis=-1).astype(jnp.int32)
         return PolicyStep(actions, action_log_probs(output.logits, actions), output.value)
 
     return policy_step
 
 
 @jax.jit
-def join_steps(
-    observations: list[Array],
-    steps: list[PolicyStep],
-    rewards: Array,
-    terminated: Array,
-    truncated: Array,
-    truncation_values: Array,
-    last_value: Array,
-) -> Trajectory:
-    """Lists of T per-step arrays, and [T, N] arrays of what the environments said, as a Trajectory."""
-    joined = PolicyStep(*(jnp.stack(column) for column in zip(*steps, strict=True)))
-    return Trajectory(
-        jnp.stack(observations),
-        joined.actions,
-        joined.log_probs,
-        joined.values,
-        rewards,
-        terminated,
-        truncated,
-        truncation_values,
-        last_value,
-    )
+def join_steps(steps: list[PolicyStep]) -> PolicyStep:
+    """T policy steps of [N] as one of [T, N]."""
+    return PolicyStep(*(jnp.stack(column) for column in zip(*steps, strict=True)))

@@ -27,6 +27,7 @@ class ScriptedPool:
     """Two rollouts of random arrays; environments 1 and 2 are cut at step 3, 0 at step 7."""
 
     num_envs = N
+    num_actions = ACTIONS
 
     def __init__(self) -> None:
         rng = np.random.default_rng(7)

@@ -171,7 +171,7 @@ def test_every_epoch_is_a_new_permutation():
 @pytest.mark.parametrize("unroll", [False, True])
 def test_microbatches_give_the_whole_minibatchs_gradient(unroll, rng):
     params, t = to_float32(make_params(rng)), to_jax(make_trajectory(rng))
-    batch = ppo.flatten_trajectory(t, CONFIG)
+    batch = ppo.choose(ppo.trajectory_samples(t, CONFIG), jnp.arange(t.actions.size))
     whole = ppo.minibatch_gradients(apply, params, batch, CONFIG, unroll=False)
     parts = ppo.minibatch_gradients(
         apply, params, batch, dataclasses.replace(CONFIG, microbatch=8), unroll=unroll

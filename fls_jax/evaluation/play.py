@@ -13,7 +13,7 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.evaluation.pools import EvaluationPool
-from fls_jax.rollout import channels_last, make_policy_step
+from fls_jax.rollout import channels_last
 from fls_jax.types import NetworkOutput, Params
 
 FRAMES_PER_STEP = 4
@@ -65,7 +65,10 @@ def make_act(agent: Agent, greedy: bool) -> Act:
         output: Any = agent.module.apply({"params": params}, channels_last(observations))
         return output
 
-    policy_step = make_policy_step(apply)
+    @jax.jit
+    def sampled(params: Params, observations: jax.Array, key: jax.Array, t: jax.Array) -> jax.Array:
+        logits = apply(params, observations).logits
+        return jax.random.categorical(jax.random.fold_in(key, t), logits).astype(jnp.int32)
 
     @jax.jit
     def best(params: Params, observations: jax.Array) -> jax.Array:
@@ -79,7 +82,7 @@ def make_act(agent: Agent, greedy: bool) -> Act:
         if greedy:
             actions = best(agent.params, jnp.asarray(observations))
         else:
-            actions = policy_step(agent.params, jnp.asarray(observations), key, jnp.int32(t)).actions
+            actions = sampled(agent.params, jnp.asarray(observations), key, jnp.int32(t))
         return np.asarray(actions)[:k]
 
     return act

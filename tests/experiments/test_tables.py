@@ -138,10 +138,10 @@ class TestThroughput:
         machine = {"cpu": "Abacus 1", "cores": 2, "load_average": 0.1}
         common = {"game": "Pong", "num-envs": 8, "seconds": [3.0, 2.0, 4.0], "steps": 1024}
         rows = [
-            common | {"part": "envpool", "backend": "cpu"},
+            common
+            | {"part": "loop", "network": "block_mean", "backend": "cpu", "seconds_envpool": [1.5, 1.6, 3.0]},
             common | {"part": "update", "network": "cnn", "trained_samples": 4096},
             common | {"part": "end-to-end", "network": "cnn", "overlap": True},
-            common | {"part": "end-to-end", "network": "block_mean"},
             {"part": "memory", "network": "cnn", "total_bytes": 5},
             {"part": "policy", "num-envs": 8, "network": "cnn", "error": "no"},
         ]
@@ -162,7 +162,8 @@ class TestThroughput:
             ["training: ours", "cnn", "8", "250", ""],
             ["training: sb3", "cnn", "8", "125", "2.00"],
             ["training: sbx", "cnn", "8", "failed", ""],
-            ["EnvPool alone", "", "8", "341", ""],
+            ["EnvPool alone", "", "8", "640", "0.75"],
+            ["loop around a network of almost no cost", "block_mean", "8", "341", ""],
             ["update alone (samples)", "cnn", "8", "1,365", ""],
             ["training, end to end, overlapped", "cnn", "8", "341", ""],
             ["training, end to end", "", "", "not run", ""],
@@ -170,7 +171,7 @@ class TestThroughput:
         assert table.notes[-1] == (
             "From peers.json (no commit; the machine was busy: load 4.1), throughput.json (cccccccccc)."
         )
-        assert table.data["per_second"].notna().sum() == 5
+        assert table.data["per_second"].notna().sum() == 6
 
 
 def test_numbers():
