@@ -1,0 +1,104 @@
+"""The gaze results of runs as Markdown: every map by metric, with coverage and intervals.
+
+    python -m experiments.gaze_table runs/MsPacman/cnn_sparse_fls/seed1
+    python -m experiments.gaze_table RUN [RUN ...] --settings aligned-screen paper-screen --metrics nss sauc
+
+Reads RUN/gaze/<protocol>-<space>/summary.json alone, so the table in the documentation can be printed again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import tyro
+
+from experiments.presentation import Empty, Table
+from fls_jax.errors import UserError
+from fls_jax.gaze.scoring import METRICS
+from fls_jax.gaze.study import HEADINGS
+
+Metric = Literal["nss", "kl", "kl_smoothed", "sauc", "cc", "sim", "auc_judd", "information_gain"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Print the gaze results of runs as Markdown."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """run folders that `fls gaze` has scored"""
+    settings: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
+        "aligned-screen",
+        "paper-screen",
+    )
+    """which results: names of folders in RUN/gaze"""
+    metrics: tuple[Metric, ...] = METRICS
+    """which columns"""
+
+
+def read_summary(run: Path, setting: str) -> dict[str, Any]:
+    """The summary.json of a run's gaze pass; UserError where it is missing or cannot be read."""
+    path = run / "gaze" / setting / "summary.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        protocol, _, space = setting.partition("-")
+        options = f"--protocol {protocol} --space {space}"
+        raise UserError(f"{path} is not there: run `fls gaze {run} --atari-head DIR {options}`.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def gaze_table(summary: dict[str, Any], metrics: tuple[Metric, ...] = METRICS) -> Table:
+    """Every map of a pass by metric: mean, 95% interval over blocks of frames, share of frames that count."""
+    rows, data = [], []
+    for name, scores in summary["scores"].items():
+        note = summary["notes"].get(name)
+        rows.append([name, *(_cell(scores[metric], note) for metric in metrics)])
+        data += [{"map": name, "metric": metric, **scores[metric]} for metric in metrics]
+    trials = summary["trials"]["scored"]
+    block = summary["intervals"]["observations_in_a_block"]
+    title = (
+        f"{summary['game']}, {summary['network']}, seed {summary['training_seed']}, step "
+        f"{summary['env_step']:,}: protocol {summary['protocol']}, {summary['space']}"
+    )
+    notes = [
+        f"{summary['observations']:,} observations of {len(trials)} "
+        f"{'trial' if len(trials) == 1 else 'trials'}. Mean [95% interval over blocks of {block} "
+        "observations] (share of frames that count)."
+    ]
+    if not summary["complete"]:
+        notes.append("The pass was interrupted: not all its trials are scored.")
+    return Table(
+        "gaze", title, ["map", *(HEADINGS[name] for name in metrics)], rows, pd.DataFrame(data), notes
+    )
+
+
+def _cell(score: dict[str, Any], note: str | None) -> str:
+    share = f"({score['coverage']:.0%})"
+    if score["mean"] is None:
+        return Empty(f"{note or 'undefined'} {share}")
+    interval = score["interval_frames"]
+    spread = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{score['mean']:.3f}{spread} {share}"
+
+
+def main() -> int:
+    """The command line: 0, or 2 for what the user can put right."""
+    settings = tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,))
+    try:
+        for run in settings.runs:
+            for name in settings.settings:
+                print(f"#{gaze_table(read_summary(run, name), settings.metrics).markdown()}")
+    except UserError as error:
+        print(f"gaze_table: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The gaze results of a run as Markdown, from its summary.json alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from experiments.gaze_table import gaze_table
+from fls_jax.gaze.scoring import METRICS
+from tests.gaze.test_study import summary
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def written(value: float | None = 0.5, **changes) -> dict:
+    intervals = {"share": 0.95, "resamples": 2000, "observations_in_a_block": 25}
+    return summary("cnn_sparse_fls", "MsPacman", 1, value, 0.75, intervals=intervals, **changes)
+
+
+def test_every_map_has_its_row_with_interval_and_coverage():
+    content = written()
+    content["scores"]["model"]["kl"] = {"mean": None, "coverage": 0.0, "interval_frames": None}
+    lines = gaze_table(content, ("nss", "kl")).markdown().splitlines()
+    assert lines[0] == "## MsPacman, cnn_sparse_fls, seed 1, step 1,000: protocol aligned, screen"
+    assert lines[2:5] == [
+        "| map | NSS | KL |",
+        "| --- | --- | --- |",
+        "| model | 0.500 [0.400, 0.600] (75%) | *undefined (0%)* |",
+    ]
+    assert [line.split(" | ")[0] for line in lines[4:11]] == [f"| {name}" for name in content["scores"]]
+    assert "100 observations of 1 trial." in lines[12]
+
+
+def test_a_network_without_a_map_and_a_pass_that_was_stopped():
+    text = gaze_table(written(None, complete=False)).markdown()
+    assert text.count("*no map (0%)*") == len(METRICS)
+    assert "interrupted" in text
+
+
+def test_the_command_prints_what_it_finds_and_says_what_it_does_not(tmp_path):
+    for name in ("aligned-screen", "paper-screen"):
+        path = tmp_path / "gaze" / name / "summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(written(protocol=name.partition("-")[0])))
+    command = [sys.executable, "-m", "experiments.gaze_table", str(tmp_path), "--metrics", "nss", "sauc"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.startswith("### ")] == [
+        f"### MsPacman, cnn_sparse_fls, seed 1, step 1,000: protocol {name}, screen"
+        for name in ("aligned", "paper")
+    ]
+    missing = [*command, "--settings", "paper-input"]
+    done = subprocess.run(missing, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--protocol paper --space input" in done.stderr
+    assert "Traceback" not in done.stderr
