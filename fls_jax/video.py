@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -184,11 +185,41 @@ def entropy(logits: np.ndarray) -> float:
 
 def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[np.ndarray]:
     """The agent's tile at every step: uint8 [H, W, 3], saliency as a share of its maximum in the clip."""
-    steps = len(clip.screens)
-    sees = agent.spec.attention is not None
-    maximum = max(float(maps.max()) for maps in _maps(agent, clip, protocol)) if sees else 0.0
+    maximum = largest_saliency(agent, clip, protocol)
     facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
-    tile = AgentTile(agent.network, facts, maximum if sees else None)
+    tile = AgentTile(agent.network, facts, maximum)
+    for t, view in enumerate(views(agent, clip, protocol, maximum)):
+        numbers = (
+            f"{value:z.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
+            f"{clip.entropies[t]:z.2f}",
+            agent.actions[clip.actions[t]],
+            f"{clip.returns[t]:,.0f}",
+            f"{clip.games[t]:,}",
+            f"{t:,}",
+        )
+        yield tile.draw(
+            overlay(view.screen, view.screen_saliency), overlay(view.seen, view.saliency), numbers
+        )
+
+
+class View(NamedTuple):
+    """One step of a clip.
+
+    screen: uint8 [210, 160, 3], RGB. seen: uint8 [84, 84], the newest of the agent's four frames.
+    saliency: float32 [84, 84], on the input; screen_saliency: float32 [210, 160]; shares of a maximum.
+    """
+
+    screen: np.ndarray
+    seen: np.ndarray
+    saliency: np.ndarray
+    screen_saliency: np.ndarray
+
+
+def views(
+    agent: Agent, clip: Clip, protocol: Protocol = "aligned", maximum: float | None = None
+) -> Iterator[View]:
+    """The pictures of a clip, step by step; maximum: the saliency that counts as 1 (None or 0: as it is)."""
+    steps = len(clip.screens)
     blocks = _maps(agent, clip, protocol)
     for start in range(0, steps, _BLOCK):
         maps = next(blocks) / (maximum or 1.0)
@@ -196,15 +227,14 @@ def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[n
         for t in range(start, min(start + _BLOCK, steps)):
             screen = np.frombuffer(zlib.decompress(clip.screens[t]), np.uint8).reshape(*SCREEN, 3)
             seen = np.frombuffer(zlib.decompress(clip.inputs[t]), np.uint8).reshape(84, 84)
-            numbers = (
-                f"{value:z.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
-                f"{clip.entropies[t]:z.2f}",
-                agent.actions[clip.actions[t]],
-                f"{clip.returns[t]:,.0f}",
-                f"{clip.games[t]:,}",
-                f"{t:,}",
-            )
-            yield tile.draw(overlay(screen, on_screen[t - start]), overlay(seen, maps[t - start]), numbers)
+            yield View(screen, seen, maps[t - start], on_screen[t - start])
+
+
+def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:
+    """The greatest value that a pixel of the input has in a clip; None for a network without attention."""
+    if agent.spec.attention is None:
+        return None
+    return max(float(maps.max()) for maps in _maps(agent, clip, protocol))
 
 
 def _maps(agent: Agent, clip: Clip, protocol: Protocol) -> Iterator[np.ndarray]:
