@@ -17,7 +17,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video figures dashboard test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video gaze figures dashboard test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -36,6 +36,10 @@ evaluate: setup ## Play whole games with a trained agent and sum them up [RUN AR
 
 video: setup ## Film an agent with its saliency, as MP4 [RUN ARGS='--steps 500']
 	@$(BIN)/fls video "$(RUN)" $(ARGS)
+
+gaze: setup ## Score an agent's saliency against human gaze [RUN ATARI_HEAD=folder ARGS='--trials 118 --video']
+	@$(if $(ATARI_HEAD),,echo "make gaze: name the folder of Atari-HEAD, ATARI_HEAD=data/atari-head (docs/gaze.md)" >&2; exit 2)
+	@$(BIN)/fls gaze "$(RUN)" --atari-head "$(ATARI_HEAD)" $(ARGS)
 
 test: setup ## The tests, on all cores [ARGS='-k name']
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
