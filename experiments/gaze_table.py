@@ -20,7 +20,7 @@ import tyro
 from experiments.presentation import Empty, Table
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import HEADINGS
+from fls_jax.gaze.study import HEADINGS, percent
 
 Metric = Literal["nss", "kl", "kl_smoothed", "sauc", "cc", "sim", "auc_judd", "information_gain"]
 
@@ -79,7 +79,7 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[Metric, ...] = METRICS) -
 
 
 def _cell(score: dict[str, Any], note: str | None) -> str:
-    share = f"({score['coverage']:.0%})"
+    share = f"({percent(score['coverage'])})"
     if score["mean"] is None:
         return Empty(f"{note or 'undefined'} {share}")
     interval = score["interval_frames"]

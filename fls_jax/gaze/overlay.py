@@ -28,6 +28,8 @@ _HEIGHT, _WIDTH = 210 * _FACTOR, 160 * _FACTOR
 _LEFT = (slice(_TOP, _TOP + _HEIGHT), slice(_MARGIN, _MARGIN + _WIDTH))
 _RIGHT = (slice(_TOP, _TOP + _HEIGHT), slice(2 * _MARGIN + _WIDTH, 2 * (_MARGIN + _WIDTH)))
 _SHAPE = (_TOP + _HEIGHT + _BOTTOM, 3 * _MARGIN + 2 * _WIDTH, 3)
+_BASE = _SHAPE[0] - 16  # of the line of text below
+_BAR = 112
 _DOT = ((7, (0, 0, 0)), (5, (255, 92, 92)))
 _BATCH = 64
 
@@ -77,7 +79,7 @@ def _pictures(
     agent: Agent, trial: Trial, protocol: Protocol, observations: TrialObservations, attended: Attended
 ) -> Iterator[np.ndarray]:
     """The film's frames, one an observation, decoded again as they are drawn."""
-    picture = _Picture(agent, trial, attended.peaks.get(MODEL))
+    picture = _Picture(agent, trial, protocol, attended.peaks.get(MODEL))
     start = 0
     for batch in observations.batches(_BATCH, screens=True):
         assert batch.screens is not None
@@ -98,24 +100,20 @@ class _Picture:
     peak: the saliency that is drawn as 1; None where there is no map.
     """
 
-    def __init__(self, agent: Agent, trial: Trial, peak: float | None) -> None:
+    def __init__(self, agent: Agent, trial: Trial, protocol: Protocol, peak: float | None) -> None:
         self._peak = peak or 1.0
         self._empty = np.empty(_SHAPE, np.uint8)
         self._empty[:] = BACKGROUND
         human = f"human, Atari-HEAD trial {trial.id}"
-        write(self._empty, human, (_MARGIN, 29), 18, bold=True)
+        x = write(self._empty, human, (_MARGIN, 29), 18, bold=True) + 16
+        write(self._empty, f"protocol {protocol}", (x, 29), 14, DIM)
         name = f"{agent.network}, {format_steps(agent.step)} steps"
-        x = write(self._empty, name, (_RIGHT[1].start, 29), 18, bold=True) + 16
-        if peak is None:
-            write(self._empty, "no map", (x, 29), 14, DIM)
-        else:
-            self._write_scale(x, peak)
-
-    def _write_scale(self, x: int, peak: float, width: int = 80) -> None:
-        x = write(self._empty, "saliency 0", (x, 29), 14, DIM) + 8
-        if x + width + 60 < _SHAPE[1]:
-            self._empty[19:29, x : x + width] = colour_map()[np.linspace(0, 255, width).astype(int)]
-            write(self._empty, f"{peak:.3g}", (x + width + 8, 29), 14, DIM)
+        write(self._empty, name, (_RIGHT[1].start, 29), 18, bold=True)
+        end = write(self._empty, _number(peak), (_SHAPE[1] - _MARGIN, _BASE), 16, DIM, align="right")
+        if peak is not None:
+            bar = slice(end - 8 - _BAR, end - 8)
+            self._empty[_BASE - 11 : _BASE, bar] = colour_map()[np.linspace(0, 255, _BAR).astype(int)]
+            write(self._empty, "saliency  0", (bar.start - 8, _BASE), 16, DIM, align="right")
 
     def draw(
         self, screen: np.ndarray, saliency: np.ndarray | None, fixations: np.ndarray, frame: int
@@ -133,9 +131,13 @@ class _Picture:
         for panel in (_LEFT, _RIGHT):
             mark_gaze(image[panel], fixations)
         samples = int(fixations.sum())
-        below = f"frame {frame:,}    {samples:,} gaze samples in the stack's frames"
-        write(image, below, (_MARGIN, _SHAPE[0] - 16), 16, DIM)
+        below = f"frame {frame:,}    gaze samples in the stack's frames: {samples:,}"
+        write(image, below, (_MARGIN, _BASE), 16, DIM)
         return image
+
+
+def _number(peak: float | None) -> str:
+    return "no map" if peak is None else f"{peak:.3g}"
 
 
 def mark_gaze(image: np.ndarray, fixations: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from fls_jax.gaze.scoring import METRICS
 HEADINGS = {
     "nss": "NSS",
     "kl": "KL",
-    "kl_smoothed": "KL smoothed",
+    "kl_smoothed": "smooth KL",
     "sauc": "sAUC",
     "cc": "CC",
     "sim": "SIM",
@@ -95,6 +95,17 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def percent(share: float) -> str:
+    """A share as tables show it: 0% and 100% are exactly these.
+
+    >>> percent(0.0), percent(0.004), percent(0.75), percent(0.996), percent(1.0)
+    ('0%', '<1%', '75%', '>99%', '100%')
+    """
+    if 0 < share < 0.01:
+        return "<1%"
+    return ">99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
 def by_setting(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """A study's tables by protocol and space, each with these in words."""
     pairs = table[["protocol", "space"]].drop_duplicates().itertuples(index=False, name=None)
@@ -153,9 +164,9 @@ class Layout:
         if cell is None:
             return ""
         if not cell["seeds"]:
-            return f"{cell['note'] or 'undefined'} ({cell['coverage']:.0%})"
+            return f"{cell['note'] or 'undefined'} ({percent(cell['coverage'])})"
         spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
-        return f"{cell['mean']:.3f}{spread} ({cell['seeds']}; {cell['coverage']:.0%})"
+        return f"{cell['mean']:.3f}{spread} ({cell['seeds']}; {percent(cell['coverage'])})"
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fls_jax.gaze.published import CAVEAT
 from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import HEADINGS, MAIN_METRICS, Layout, by_setting
+from fls_jax.gaze.study import HEADINGS, MAIN_METRICS, Layout, by_setting, percent
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -40,7 +40,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 
 def _cell(value: dict[str, Any]) -> str:
     mean = "" if value["mean"] is None else f"{value['mean']:.3f}"
-    return f"{mean}\n[dim]{value['coverage']:.0%}[/]"
+    return f"{mean}\n[dim]{percent(value['coverage'])}[/]"
 
 
 def _caption(summary: dict[str, Any]) -> str:

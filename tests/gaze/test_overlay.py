@@ -44,10 +44,18 @@ def panels(frames):
     return left[:, 1::3, 1::3].astype(int), right[:, 1::3, 1::3].astype(int)
 
 
+def colour_bar(frame):
+    """The part of the line below that is between dark violet and yellow, as viridis goes; empty if none."""
+    line = frame[696, 600:].astype(int)
+    saturated = np.flatnonzero(line.max(axis=1) - line.min(axis=1) > 50)
+    return frame[693:699, 600:][:, saturated[0] : saturated[-1] + 1] if len(saturated) else np.empty(0)
+
+
 def test_game_gaze_and_saliency_are_where_they_belong(home, tmp_path):
     path = film(home, "fls", tmp_path / "film.mp4")
     frames = decoded(path)
     assert frames.shape == (11, 718, 1008, 3)
+    assert np.median(colour_bar(frames[0])[:, -8:], axis=(0, 1)) == pytest.approx((253, 231, 37), abs=25)
     left, right = panels(frames)
     dots = [(50, 40), (161, 120)]
     marked = np.zeros((210, 160), bool)
@@ -69,7 +77,9 @@ def test_game_gaze_and_saliency_are_where_they_belong(home, tmp_path):
 
 
 def test_without_a_map_both_sides_show_the_game(home, tmp_path):
-    left, right = panels(decoded(film(home, "cnn", tmp_path / "film.mp4", protocol="paper")))
+    frames = decoded(film(home, "cnn", tmp_path / "film.mp4", protocol="paper"))
+    assert not colour_bar(frames[0]).size
+    left, right = panels(frames)
     assert np.abs(left - right).mean() < 1
 
 

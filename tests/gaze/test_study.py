@@ -12,7 +12,7 @@ from fls_jax.errors import UserError
 from fls_jax.gaze import published
 from fls_jax.gaze.controls import CONTROLS
 from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import Layout, run_table, study_table, write_study
+from fls_jax.gaze.study import Layout, percent, run_table, study_table, write_study
 from fls_jax.gaze.tables import print_study, print_summary
 
 
@@ -127,6 +127,11 @@ def test_a_map_that_no_frame_counts_for_is_not_no_map(summaries):
     assert cells(Layout(table, "nss"))["cnn_daqn", "model"]["MsPacman"] == "0.500 (1; 100%)"
 
 
+def test_hardly_ever_is_not_never():
+    shares = (0.0, 1 / 200, 0.0499, 0.5, 199 / 200, 1.0)
+    assert [percent(share) for share in shares] == ["0%", "<1%", "5%", "50%", ">99%", "100%"]
+
+
 def test_files_hold_the_whole_study(summaries, tmp_path):
     write_study(summaries, tmp_path / "out")
     runs, study = (pd.read_csv(tmp_path / "out" / name) for name in ("runs.csv", "study.csv"))
@@ -169,6 +174,7 @@ def test_the_terminals_table_of_one_run(summaries):
     print_summary(summaries[0], console)
     print_summary(summaries[3], console)
     text = console.export_text()
+    assert "…" not in text  # all headings fit
     assert "75%" in text
     assert "no map" in text
     assert "Trial 2 failed: damaged" in text
