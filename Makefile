@@ -9,6 +9,7 @@ RUN      ?= runs/$(GAME)/$(NETWORK)/seed$(SEED)
 RUN_DIR  ?= $(RUN)
 EXPERIMENT ?= pilot
 ROOTS    ?= runs experiments/results
+PICTURE  ?= docs/moving_picture.webp
 ARGS     ?=
 ACCEL    ?= auto
 PYTHON   ?= python3
@@ -17,7 +18,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures dashboard test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video gaze figures results demo pretrained picture dashboard test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -55,6 +56,19 @@ bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in altern
 
 figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
 	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+
+results: setup ## The committed records as a page: experiments/results/README.md [EXPERIMENT]
+	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots experiments/results \
+	  --out experiments/results/figures --page experiments/results/README.md $(ARGS)
+
+demo: setup ## The shipped agents at play: films, curves, scores, to demo/ [ARGS='--games 8 --steps 900']
+	@$(BIN)/python -m experiments.demo $(ARGS)
+
+pretrained: setup ## Ship a run's agent with a model card, to experiments/pretrained/ [RUN ARGS='--replace']
+	@$(BIN)/python -m experiments.pretrained "$(RUN)" $(ARGS)
+
+picture: setup ## A small looping picture of an agent, game and attention [RUN PICTURE ARGS='--start 200']
+	@$(BIN)/python -m experiments.moving_picture "$(RUN)" --out "$(PICTURE)" $(ARGS)
 
 dashboard: setup ## W&B workspace and report of an experiment; without a key as JSON, to build/dashboard/ [EXPERIMENT ROOTS ARGS]
 	@$(BIN)/python -m experiments.dashboard --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)

@@ -79,10 +79,11 @@ def _lunch(table: pd.DataFrame) -> str:
         return "**Free lunch.** No network has a score beside the baseline's in the same game yet."
     compared = table.dropna(subset=["low"])
     worse, better = int((compared["high"] < 0).sum()), int((compared["low"] > 0).sum())
+    open_ones = len(compared) - better - worse
+    caution = ", which is not evidence of no difference" if open_ones else ""
     return (
         f"**Free lunch.** {len(compared)} difference{'s' * (len(compared) != 1)} to the baseline: {better} "
-        f"with an interval above 0, {worse} with one below, {len(compared) - better - worse} with one that "
-        "holds 0, which is not evidence of no difference."
+        f"with an interval above 0, {worse} with one below, {open_ones} with one that holds 0{caution}."
     )
 
 

@@ -7,11 +7,13 @@ import runpy
 import shlex
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import jax
 import pytest
 
 from fls_jax.cli import parse
+from fls_jax.networks.specs import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +38,8 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     example = tmp_path / f"{page.stem}_example.py"
     example.write_text("\n".join(blocks(page, "python")))
     # A reader's JAX is not as strict as the tests' is.
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    lenient = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+    with lenient[0], lenient[1], mock.patch.dict(NETWORKS):  # an example adds a network
         runpy.run_path(str(example), run_name="docs_example")
 
 

@@ -86,7 +86,9 @@ def test_again_plays_only_what_was_not_played(demo, capsys):
     assert capsys.readouterr().out.count("This evaluation is finished") == 2
 
 
-def test_another_number_of_games_and_a_changed_agent(tmp_path):
+def test_another_number_of_games_and_a_changed_agent(tmp_path, monkeypatch):
+    for drawn in ("_films", "_curves", "_scores"):
+        monkeypatch.setattr(f"experiments.demo.{drawn}", lambda *_: [])
     run = tmp_path / "run"
     target = shipped(run, tmp_path / "pretrained", network="cnn")
     settings = Settings(tmp_path / "pretrained", tmp_path / "none", games=1, steps=1, out=tmp_path / "demo")
