@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag that loops look at, so that a run ends between two updates."""
+"""SIGINT and SIGTERM as a flag that loops look at, so that a job ends between two steps of its work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopFlag:
-    """The first signal asks the run to stop; the second ends the process at once.
+    """The first signal asks the job to stop; the second ends the process at once.
+
+    after, kept: what is told then: what is still finished, and what a second signal leaves.
 
     Use as a context manager in the main thread, entered before the first compilation; the handlers
     that stood before come back at the end.
@@ -21,7 +23,9 @@ class StopFlag:
     thread reads it there. Each of the two ways counts for itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after: str = "this update", kept: str = "the last complete checkpoint stands") -> None:
+        self._first = f"\nStopping after {after} (a second signal stops at once) ...\n".encode()
+        self._second = f"\nStopped at once; {kept}.\n".encode()
         self.signal: signal.Signals | None = None
         self._handled = 0
 
@@ -58,8 +62,8 @@ class StopFlag:
 
     def _received(self, number: signal.Signals, times: int) -> None:
         if times > 1 and self.signal is not None:
-            os.write(2, b"\nStopped at once; the last complete checkpoint stands.\n")
+            os.write(2, self._second)
             os._exit(128 + self.signal)  # as a shell names the signal that asked
         if self.signal is None:
             self.signal = number
-            os.write(2, b"\nStopping after this update (a second signal stops at once) ...\n")
+            os.write(2, self._first)

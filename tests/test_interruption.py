@@ -63,6 +63,15 @@ def test_the_first_signal_asks(start, number):
     assert err.count("Stopping after this update") == 1
 
 
+def test_a_job_says_what_it_finishes_and_what_it_keeps(start):
+    process = start(LOOP.format(sleep=60).replace("StopFlag()", 'StopFlag("this game", "four games stand")'))
+    process.send_signal(signal.SIGINT)
+    while "Stopping after this game (" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert "Stopped at once; four games stand." in process.communicate(timeout=20)[1]
+
+
 @pytest.mark.parametrize("code", [LOOP.format(sleep=60), BUSY], ids=["in Python", "in C"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_signal_ends_at_once(start, code, number):

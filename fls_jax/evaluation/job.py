@@ -37,7 +37,7 @@ def evaluate(
     step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
     Raises UserError for whatever the user can put right.
     """
-    with StopFlag() as stop:
+    with StopFlag("this step", "the rounds of games that were finished stand") as stop:
         agent = load_agent(run_dir, step)
         settings = settings.validated(agent.game)
         path = run_dir / "evaluation" / f"{agent.step}-{settings.mode}.json"

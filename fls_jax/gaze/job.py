@@ -57,7 +57,7 @@ def gaze(
         raise UserError("A study shows every map beside its controls: leave out --no-controls or --out.")
     protocol = protocol or ("both" if out else "aligned")
     settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls)
-    with StopFlag() as stop:
+    with StopFlag("this batch of frames", "trials that were written stand") as stop:
         dataset = open_dataset(atari_head)
         _show_problems(dataset)
         folders = _with_gaze(_expanded(runs), dataset)
