@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.free_lunch import free_lunch_table
+from experiments.gaze_table import gaze_table
 from experiments.grid import BASELINE, EXPERIMENTS, MAIN_NETWORKS
 from experiments.plots import draw_curves, draw_scores
 from experiments.presentation import Table, drawing_settings, save_figure, write_table
@@ -26,6 +27,7 @@ from experiments.selection import Selection, select
 from experiments.tables import parameter_table, runs_table, score_table
 from experiments.throughput import throughput_table
 from fls_jax.errors import UserError
+from fls_jax.gaze.scoring import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOTS = (Path("runs"), Path("experiments/results"))
@@ -100,11 +102,23 @@ def _page(
     lines = [f"# {selection.experiment.title}", "", *how_to_read]
     lines += [f"![{name}]({link})\n" for name, link in plots]
     lines += [table.markdown() for table in tables]
+    lines += _gaze(selection)
     if selection.problems:
         lines += ["## Left out", ""]
         lines += [f"- `{problem.path}`: {problem.reason}" for problem in selection.problems]
         lines.append("")
     return "\n".join(lines)
+
+
+def _gaze(selection: Selection) -> list[str]:
+    """Every gaze pass over the experiment's runs, a table each."""
+    lines = ["## Saliency against human gaze", ""]
+    for cell in selection.experiment.cells:
+        for summary in selection.runs[cell].gaze if cell in selection.runs else ():
+            maps = summary["scores"].values()
+            metrics = tuple(name for name in METRICS if all(name in scores for scores in maps))
+            lines.append(f"#{gaze_table(summary, metrics).markdown()}")
+    return lines if len(lines) > 2 else [*lines, "*No run has been scored: see docs/gaze.md.*", ""]
 
 
 def main() -> int:

@@ -111,10 +111,16 @@ def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, 
 
 def _check_gaze(content: dict[str, Any]) -> None:
     """KeyError or TypeError where what others read from a summary is not there."""
-    int(content["env_step"])
-    str(content["protocol"]), str(content["space"])
+    for name in ("env_step", "training_seed", "observations"):
+        int(content[name])
+    for name in ("game", "network", "protocol", "space"):
+        str(content[name])
+    int(content["intervals"]["observations_in_a_block"])
+    len(content["trials"]["scored"]), dict(content["notes"])
     for metrics in content["scores"].values():
         for score in metrics.values():
+            low, high = score["interval_frames"] or (0, 0)
+            float(low), float(high)
             for name in ("mean", "coverage"):
                 if score[name] is not None:
                     float(score[name])

@@ -82,11 +82,28 @@ def write_gaze(path: Path, scores: dict[str, dict[str, float | None]], step: int
     file.parent.mkdir(parents=True)
     filled = {
         name: {
-            metric: {"mean": mean, "coverage": 0.0 if mean is None else 0.9} for metric, mean in each.items()
+            metric: {"mean": None, "coverage": 0.0, "interval_frames": None}
+            if mean is None
+            else {"mean": mean, "coverage": 0.9, "interval_frames": [mean - 0.1, mean + 0.1]}
+            for metric, mean in each.items()
         }
         for name, each in scores.items()
     }
-    content = {"env_step": step, "protocol": "aligned", "space": "screen", "complete": True, "scores": filled}
+    config = json.loads((path / "config.json").read_text())
+    content = {
+        "game": config["game"],
+        "network": config["network"],
+        "training_seed": config["seed"],
+        "env_step": step,
+        "protocol": "aligned",
+        "space": "screen",
+        "complete": True,
+        "observations": 200,
+        "trials": {"scored": [118]},
+        "intervals": {"observations_in_a_block": 25},
+        "notes": {},
+        "scores": filled,
+    }
     file.write_text(json.dumps(content))
     return file
 

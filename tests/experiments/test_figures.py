@@ -54,6 +54,7 @@ def test_every_picture_and_table_is_there(drawn):
     page = (folder / "README.md").read_text()
     assert set(re.findall(r"\]\((.*?)\)", page)) <= names
     assert page.index("curves.svg") < page.index("final scores")
+    assert "*No run has been scored: see docs/gaze.md.*" in page
     assert "| Breakout | cnn |  |  | *not run* |" in page
     assert "| MsPacman | cnn_sparse_fls |  |  | *unfinished: 1.00M of 2M steps* |" in page
 

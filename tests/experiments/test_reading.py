@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pandas as pd
 import pytest
 
 from experiments.figures import Settings, make_figures
@@ -13,7 +12,7 @@ from experiments.grid import PAPER, PILOT, Cell
 from experiments.reading import reading
 from experiments.runs import Runs, load_runs
 from experiments.selection import select
-from tests.experiments.folders import write_evaluation, write_pilot, write_run
+from tests.experiments.folders import write_evaluation, write_gaze, write_pilot, write_run
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +65,8 @@ def test_without_any_run():
 
 def test_the_page_may_lie_elsewhere_and_its_pictures_are_found(tmp_path):
     write_pilot(tmp_path / "runs")
+    scores = {"model": {"nss": 1.25, "kl": None}, "uniform": {"nss": 0.5, "kl": 2.0}}
+    write_gaze(tmp_path / "runs" / "MsPacman" / "cnn_sparse_fls" / "seed1", scores)
     page = tmp_path / "results" / "README.md"
     written = make_figures(
         Settings(
@@ -77,5 +78,7 @@ def test_the_page_may_lie_elsewhere_and_its_pictures_are_found(tmp_path):
     assert links == ["figures/pilot/curves.svg", "figures/pilot/scores_plot.svg"]
     assert all((page.parent / link).exists() for link in links)
     assert not (tmp_path / "results" / "figures" / "pilot" / "README.md").exists()
-    assert "It does not show whether the paper is right" in page.read_text()
-    assert isinstance(pd.read_csv(tmp_path / "results/figures/pilot/scores.csv"), pd.DataFrame)
+    gaze = page.read_text().split("## Saliency against human gaze")[1]
+    assert "### MsPacman, cnn_sparse_fls, seed 1, step 1,999,872: protocol aligned, screen" in gaze
+    assert "| map | NSS | KL |" in gaze
+    assert "| model | 1.250 [1.150, 1.350] (90%) | *undefined (0%)* |" in gaze
