@@ -83,8 +83,8 @@ def _cell(score: dict[str, Any], note: str | None) -> str:
     if score["mean"] is None:
         return Empty(f"{note or 'undefined'} {share}")
     interval = score["interval_frames"]
-    spread = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return f"{score['mean']:.3f}{spread} {share}"
+    spread = "" if interval is None else f" [{interval[0]:z.3f}, {interval[1]:z.3f}]"
+    return f"{score['mean']:z.3f}{spread} {share}"
 
 
 def main() -> int:

@@ -166,7 +166,7 @@ class Layout:
         if not cell["seeds"]:
             return f"{cell['note'] or 'undefined'} ({percent(cell['coverage'])})"
         spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
-        return f"{cell['mean']:.3f}{spread} ({cell['seeds']}; {percent(cell['coverage'])})"
+        return f"{cell['mean']:z.3f}{spread} ({cell['seeds']}; {percent(cell['coverage'])})"
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -39,7 +39,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 
 
 def _cell(value: dict[str, Any]) -> str:
-    mean = "" if value["mean"] is None else f"{value['mean']:.3f}"
+    mean = "" if value["mean"] is None else f"{value['mean']:z.3f}"
     return f"{mean}\n[dim]{percent(value['coverage'])}[/]"
 
 

@@ -21,6 +21,7 @@ def written(value: float | None = 0.5, **changes) -> dict:
 
 def test_every_map_has_its_row_with_interval_and_coverage():
     content = written()
+    content["scores"]["centre"]["nss"] = {"mean": -1e-9, "coverage": 1.0, "interval_frames": None}
     content["scores"]["model"]["kl"] = {"mean": None, "coverage": 0.0, "interval_frames": None}
     lines = gaze_table(content, ("nss", "kl")).markdown().splitlines()
     assert lines[0] == "## MsPacman, cnn_sparse_fls, seed 1, step 1,000: protocol aligned, screen"
@@ -29,6 +30,7 @@ def test_every_map_has_its_row_with_interval_and_coverage():
         "| --- | --- | --- |",
         "| model | 0.500 [0.400, 0.600] (75%) | *undefined (0%)* |",
     ]
+    assert lines[6].startswith("| centre | 0.000 (100%) |")
     assert [line.split(" | ")[0] for line in lines[4:11]] == [f"| {name}" for name in content["scores"]]
     assert "100 observations of 1 trial." in lines[12]
 
