@@ -12,17 +12,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pandas as pd
 import tyro
 
 from experiments.presentation import Empty, Table
 from fls_jax.errors import UserError
-from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import HEADINGS, percent
-
-Metric = Literal["nss", "kl", "kl_smoothed", "sauc", "cc", "sim", "auc_judd", "information_gain"]
+from fls_jax.gaze.scoring import HEADINGS, METRICS
+from fls_jax.gaze.study import percent
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Settings:
         "paper-screen",
     )
     """which results: names of folders in RUN/gaze"""
-    metrics: tuple[Metric, ...] = METRICS
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = METRICS
     """which columns"""
 
 
@@ -53,8 +51,14 @@ def read_summary(run: Path, setting: str) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def gaze_table(summary: dict[str, Any], metrics: tuple[Metric, ...] = METRICS) -> Table:
-    """Every map of a pass by metric: mean, 95% interval over blocks of frames, share of frames that count."""
+def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> Table:
+    """Every map of a pass by metric: mean, 95% interval over blocks of frames, share of frames that count.
+
+    UserError for a metric that there is not.
+    """
+    for name in metrics:
+        if name not in METRICS:
+            raise UserError(f"There is no metric {name!r}; there are: {', '.join(METRICS)}.")
     rows, data = [], []
     for name, scores in summary["scores"].items():
         note = summary["notes"].get(name)

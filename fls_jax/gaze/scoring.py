@@ -6,7 +6,8 @@ not depend on how observations are batched, which maps are scored beside it or w
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +18,48 @@ from jax.typing import ArrayLike
 from fls_jax import metrics
 from fls_jax.gaze.observations import Protocol, Space
 
-METRICS = ("nss", "kl", "kl_smoothed", "sauc", "cc", "sim", "auc_judd", "information_gain")
-"""Columns of the results. `kl` is the published rule under either protocol."""
 SIGMA: dict[Space, float] = {"screen": 5.0, "input": 2.0}
 """Standard deviation, in pixels, of the Gaussian that makes a density of fixations."""
 SEED = 0
 OTHER_FRAMES = 10
 """Frames whose fixations are shuffled AUC's negatives under the paper protocol."""
+
+
+class Evidence(NamedTuple):
+    """What B observations are scored against; `sampling` is what shuffled AUC takes of its protocol."""
+
+    fixations: ArrayLike
+    others: ArrayLike
+    baseline: ArrayLike
+    sigma: float
+    sampling: tuple[Literal["closed", "paper"], Array | None]
+
+
+class Metric(NamedTuple):
+    """A column of the results: its heading in tables, and (maps [B, H, W], evidence) -> float32 [B]."""
+
+    heading: str
+    score: Callable[[Array, Evidence], Array]
+
+
+_COLUMNS = {
+    "nss": Metric("NSS", lambda maps, e: metrics.nss(maps, e.fixations)),
+    "kl": Metric("KL", lambda maps, e: metrics.kl_divergence(maps, e.fixations, e.sigma, "paper")),
+    "kl_smoothed": Metric(
+        "smooth KL", lambda maps, e: metrics.kl_divergence(maps, e.fixations, e.sigma, "smoothed")
+    ),
+    "sauc": Metric("sAUC", lambda maps, e: metrics.shuffled_auc(maps, e.fixations, e.others, *e.sampling)),
+    "cc": Metric("CC", lambda maps, e: metrics.cc(maps, e.fixations, e.sigma)),
+    "sim": Metric("SIM", lambda maps, e: metrics.sim(maps, e.fixations, e.sigma)),
+    "auc_judd": Metric("AUC Judd", lambda maps, e: metrics.auc_judd(maps, e.fixations)),
+    "information_gain": Metric(
+        "info gain", lambda maps, e: metrics.information_gain(maps, e.fixations, e.baseline)
+    ),
+}
+METRICS = tuple(_COLUMNS)
+"""Columns of the results. `kl` is the published rule under either protocol."""
+HEADINGS = {name: metric.heading for name, metric in _COLUMNS.items()}
+"""Metrics as tables name them; KL in nats, information gain over `centre` in bits a fixation."""
 
 
 class FrameKeys(NamedTuple):
@@ -84,23 +120,18 @@ def score_maps(
         keys: one random key for each observation, [B]; for `paper`.
 
     Returns:
-        float32 [M, B, 8] in the order of METRICS, NaN where undefined.
+        float32 [M, B, metrics] in the order of METRICS, NaN where undefined.
     """
-    sigma = SIGMA[space]
-    sampling = ("closed", None) if protocol == "aligned" else ("paper", keys)
+    evidence = Evidence(
+        fixations,
+        others,
+        baseline,
+        SIGMA[space],
+        ("closed", None) if protocol == "aligned" else ("paper", keys),
+    )
 
     def score_one(maps: Array) -> Array:
-        columns = {
-            "nss": metrics.nss(maps, fixations),
-            "kl": metrics.kl_divergence(maps, fixations, sigma, "paper"),
-            "kl_smoothed": metrics.kl_divergence(maps, fixations, sigma, "smoothed"),
-            "sauc": metrics.shuffled_auc(maps, fixations, others, *sampling),
-            "cc": metrics.cc(maps, fixations, sigma),
-            "sim": metrics.sim(maps, fixations, sigma),
-            "auc_judd": metrics.auc_judd(maps, fixations),
-            "information_gain": metrics.information_gain(maps, fixations, baseline),
-        }
-        return jnp.stack([columns[name] for name in METRICS], axis=-1)
+        return jnp.stack([metric.score(maps, evidence) for metric in _COLUMNS.values()], axis=-1)
 
     # vmap, and not a loop over the maps: what depends on the fixations alone is then computed once.
     return jax.vmap(score_one)(maps)

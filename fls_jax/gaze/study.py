@@ -15,19 +15,8 @@ import pandas as pd
 from fls_jax.errors import UserError
 from fls_jax.gaze import published
 from fls_jax.gaze.controls import CONTROLS, MODEL, UNTRAINED
-from fls_jax.gaze.scoring import METRICS
+from fls_jax.gaze.scoring import HEADINGS, METRICS
 
-HEADINGS = {
-    "nss": "NSS",
-    "kl": "KL",
-    "kl_smoothed": "smooth KL",
-    "sauc": "sAUC",
-    "cc": "CC",
-    "sim": "SIM",
-    "auc_judd": "AUC Judd",
-    "information_gain": "info gain",
-}
-"""Metrics as tables name them; KL in nats, information gain over `centre` in bits a fixation."""
 OF_A_NETWORK = ("uniform", UNTRAINED)
 """Controls that depend on the network; the others are the same for all networks of a game."""
 ANY_NETWORK = "any network"

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fls_jax.gaze.published import CAVEAT
-from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import HEADINGS, MAIN_METRICS, Layout, by_setting, percent
+from fls_jax.gaze.scoring import HEADINGS, METRICS
+from fls_jax.gaze.study import MAIN_METRICS, Layout, by_setting, percent
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:

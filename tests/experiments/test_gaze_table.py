@@ -52,8 +52,11 @@ def test_the_command_prints_what_it_finds_and_says_what_it_does_not(tmp_path):
         f"### MsPacman, cnn_sparse_fls, seed 1, step 1,000: protocol {name}, screen"
         for name in ("aligned", "paper")
     ]
-    missing = [*command, "--settings", "paper-input"]
-    done = subprocess.run(missing, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "--protocol paper --space input" in done.stderr
-    assert "Traceback" not in done.stderr
+    for options, words in (
+        (["--settings", "paper-input"], "--protocol paper --space input"),
+        (["--metrics", "ncc"], "no metric 'ncc'; there are: nss, kl, "),
+    ):
+        done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
