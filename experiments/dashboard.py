@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.command_line import run_command
 from experiments.figures import ROOTS
 from experiments.grid import EXPERIMENTS
 from experiments.runs import load_runs
@@ -99,13 +100,8 @@ def make_dashboard(settings: Settings) -> None:
 
 
 def main() -> int:
-    """The command line: 0, or 2 for what the user can put right."""
-    try:
-        make_dashboard(tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except UserError as error:
-        print(f"dashboard: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command line."""
+    return run_command("dashboard", Settings, make_dashboard)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pandas as pd
 import tyro
 
 from experiments import paper
+from experiments.command_line import run_command
 from experiments.grid import MAIN_NETWORKS, PILOT
 from experiments.plots import draw_curves
 from experiments.presentation import Empty, Table, drawing_settings, save_figure, write_table
@@ -201,20 +202,20 @@ def demo_table(played: Sequence[Played]) -> Table:
     )
 
 
-def main() -> int:
-    """The command line: 0; 2 for what the user can put right; 130 after a signal."""
-    try:
-        written = make_demo(tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except UserError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
-    except (Stopped, KeyboardInterrupt):
-        print("demo: stopped; the same command goes on.", file=sys.stderr)
-        return 130
+def _print_demo(settings: Settings) -> None:
+    written = make_demo(settings)
     print()
     for path in written:
         print(path)
-    return 0
+
+
+def main() -> int:
+    """The command line; 130 after a signal."""
+    try:
+        return run_command("demo", Settings, _print_demo)
+    except (Stopped, KeyboardInterrupt):
+        print("demo: stopped; the same command goes on.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.command_line import run_command
 from experiments.free_lunch import free_lunch_table
 from experiments.gaze_table import gaze_table
 from experiments.grid import BASELINE, EXPERIMENTS, MAIN_NETWORKS
@@ -121,17 +122,14 @@ def _gaze(selection: Selection) -> list[str]:
     return lines if len(lines) > 2 else [*lines, "*No run has been scored: see docs/gaze.md.*", ""]
 
 
-def main() -> int:
-    """The command line: 0, or 2 for what the user can put right."""
-    settings = tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        written = make_figures(settings)
-    except UserError as error:
-        print(f"figures: {error}", file=sys.stderr)
-        return 2
-    for path in written:
+def _print_figures(settings: Settings) -> None:
+    for path in make_figures(settings):
         print(path)
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("figures", Settings, _print_figures)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import pandas as pd
 import tyro
 
+from experiments.command_line import run_command
 from experiments.presentation import Empty, Table
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import HEADINGS, METRICS
@@ -91,17 +92,15 @@ def _cell(score: dict[str, Any], note: str | None) -> str:
     return f"{score['mean']:z.3f}{spread} {share}"
 
 
+def _print_tables(settings: Settings) -> None:
+    for run in settings.runs:
+        for name in settings.settings:
+            print(f"#{gaze_table(read_summary(run, name), settings.metrics).markdown()}")
+
+
 def main() -> int:
-    """The command line: 0, or 2 for what the user can put right."""
-    settings = tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        for run in settings.runs:
-            for name in settings.settings:
-                print(f"#{gaze_table(read_summary(run, name), settings.metrics).markdown()}")
-    except UserError as error:
-        print(f"gaze_table: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command line."""
+    return run_command("gaze_table", Settings, _print_tables)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import tyro
 
+from experiments.command_line import run_command
 from fls_jax.agent import Agent, load_agent
 from fls_jax.display import ProgressDisplay, format_steps
 from fls_jax.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
@@ -138,17 +139,15 @@ def _check(settings: Settings) -> None:
             raise UserError(f"--{name} is {value}; it must lie between {low:,} and {high:,}.")
 
 
-def main() -> int:
-    """The command line: 0, or 2 for what the user can put right."""
-    settings = tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        path = make_picture(settings)
-    except UserError as error:
-        print(f"moving_picture: {error}", file=sys.stderr)
-        return 2
+def _print_picture(settings: Settings) -> None:
+    path = make_picture(settings)
     size = path.stat().st_size / 1e6
     print(f"{path}: {settings.steps:,} frames, {settings.steps / settings.fps:,.0f} s, {size:.2f} MB")
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("moving_picture", Settings, _print_picture)
 
 
 if __name__ == "__main__":

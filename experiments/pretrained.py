@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from experiments.command_line import run_command
 from experiments.model_card import model_card
 from fls_jax.agent import load_agent
 from fls_jax.errors import UserError
@@ -126,16 +127,15 @@ def _put(part: Path, target: Path, before: Path) -> None:
         raise
 
 
-def main() -> int:
-    """The command line: 0, or 2 for what the user can put right."""
-    try:
-        target = ship(tyro.cli(Settings, config=(tyro.conf.FlagCreatePairsOff,)))
-    except UserError as error:
-        print(f"pretrained: {error}", file=sys.stderr)
-        return 2
+def _print_shipped(settings: Settings) -> None:
+    target = ship(settings)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("pretrained", Settings, _print_shipped)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,19 @@ def run_python(
     return run
 
 
+def run_without_root(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `fls` bound by the rights of files and folders, also where root runs the tests."""
+    rights = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    return subprocess.run(
+        [*rights, sys.executable, "-m", "fls_jax", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def run_fls(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `fls` to its end."""
     return run_python(["-m", "fls_jax", *arguments], check=False, **environment)

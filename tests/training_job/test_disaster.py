@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import jax
 import numpy as np
-import pytest
 
 from fls_jax.checkpoints import checkpoint_steps, load_params
-from tests.processes import Training, assert_refused, read_rows, run_training, small_disk
+from tests.processes import (
+    SMALLEST,
+    Training,
+    assert_refused,
+    read_rows,
+    run_training,
+    run_without_root,
+    small_disk,
+)
 
 
 def assert_all_readable(run_dir):
@@ -48,10 +54,9 @@ def test_a_read_only_folder_is_a_sentence(tmp_path):
 
 
 def test_a_run_without_rights_to_its_folder_is_a_sentence(tmp_path):
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
     tmp_path.chmod(0o500)
-    assert_refused(run_training(tmp_path / "run"), "cannot be written", "--run-dir")
+    refused = run_without_root("train", *SMALLEST, f"--run-dir={tmp_path / 'run'}")
+    assert_refused(refused, "cannot be written", "--run-dir")
 
 
 def test_a_loss_that_runs_away_stops_with_the_last_good_checkpoint_named(tmp_path):
