@@ -44,6 +44,7 @@ def resolve_game(name: str) -> str:
     raise UserError(f"There is no game {name!r}; {hint}")
 
 
+_NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64)  # returns and lengths of no games
 _COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}
 
 
@@ -152,16 +153,18 @@ class AtariPool:
         observations, rewards, terminated, truncated, info = self._pool.step(actions)
         self._returns += info["reward"]
         self._lengths += 1
+        if not (terminated.any() or truncated.any()):
+            self._lives = info["lives"]
+            return EnvStep(observations, rewards, terminated, truncated, None, *_NOTHING_FINISHED)
         game_over = info["terminated"].astype(bool)
         life_lost = info["lives"] < self._lives
-        self._lives = info["lives"].copy()
+        self._lives = info["lives"]
         done = terminated | truncated
         game_ended = game_over | truncated
         truncated = truncated & ~game_over & ~life_lost
         final = observations.copy() if truncated.any() else None
-        if done.any():
-            ids = np.flatnonzero(done).astype(np.int32)
-            game_ended[ids] |= self._revive(ids, observations, game_ended[ids])
+        ids = np.flatnonzero(done).astype(np.int32)
+        game_ended[ids] |= self._revive(ids, observations, game_ended[ids])
         returns, lengths = self._returns[game_ended].copy(), self._lengths[game_ended].copy()
         self._returns[game_ended] = 0.0
         self._lengths[game_ended] = 0

@@ -33,6 +33,9 @@ class Placement:
     """
 
     def __init__(self, devices: int, num_envs: int) -> None:
+        # A CPU computes on the thread that asks: handing each small program to another costs more. Stands
+        # only if no array has been made in this process yet.
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
         local = jax.local_devices()
         count = devices or (1 if jax.default_backend() == "cpu" else len(local))
         if count > len(local):

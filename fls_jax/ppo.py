@@ -17,6 +17,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int
 
+from fls_jax.compilation import jit_by_size
 from fls_jax.config import TrainConfig
 from fls_jax.optimiser import learning_rate, make_optimiser
 from fls_jax.types import NetworkOutput, Params, Trajectory
@@ -236,7 +237,12 @@ def make_update(
 
         return jax.jit(update, donate_argnums=0)
 
-    prepare_jit, step_jit = jax.jit(prepare), jax.jit(step, donate_argnums=0)
+    def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
+        samples, order, extra = prepare(trajectory, key)
+        # As an output the observations would be copied.
+        return samples._replace(observations=jnp.empty(0)), order, extra
+
+    prepare_jit, step_jit = jax.jit(prepare_numbers), jit_by_size(step, donate_argnums=0)
     finish_jit = jax.jit(
         lambda state, rows, extra: finish(state, jax.tree.map(lambda *r: jnp.stack(r), *rows), extra),
         donate_argnums=0,
@@ -244,6 +250,7 @@ def make_update(
 
     def stepped(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
         samples, order, extra = prepare_jit(trajectory, key)
+        samples = samples._replace(observations=trajectory.observations)
         rows = []
         for chosen in np.asarray(order):
             state, metrics = step_jit(state, samples, chosen)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from fls_jax.compilation import jit_by_size
 from fls_jax.ppo import ApplyFn, action_log_probs
 from fls_jax.types import Params
 
@@ -44,13 +45,12 @@ def make_policy_step(apply: ApplyFn) -> Callable[[Params, ArrayLike, ArrayLike],
     With Gumbel noise (see sampling_noise) the actions are samples of the policy.
     """
 
-    @jax.jit
     def policy_step(params: Params, observations: ArrayLike, noise: ArrayLike) -> PolicyStep:
         output = apply(params, jnp.asarray(observations))
         actions = jnp.argmax(output.logits + noise, axis=-1).astype(jnp.int32)
         return PolicyStep(actions, action_log_probs(output.logits, actions), output.value)
 
-    return policy_step
+    return jit_by_size(policy_step)
 
 
 @jax.jit

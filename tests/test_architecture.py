@@ -24,13 +24,13 @@ LAYERS = (
     },
     {"rollout", "saliency"},
     {"ppo", "drawing"},
-    {"optimiser", "metrics", "statistics", "networks"},
+    {"optimiser", "metrics", "statistics", "networks", "compilation"},
     {"config", "types"},
     {"errors"},
 )  # fmt: skip
 PURE = {
     "rollout", "saliency", "ppo", "drawing", "optimiser", "metrics", "statistics", "networks", "config",
-    "types",
+    "types", "compilation",
 }  # fmt: skip
 KNOWS = {
     "envpool": {"envs"},
