@@ -69,7 +69,7 @@ def loop(options: Measure) -> dict[str, Any]:
 
     trainer = make_trainer(options)
     pool = atari_pool(options.config(), seed=1)
-    inner = pool._pool  # EnvPool itself, without our bookkeeping
+    inner = pool._pool.envpool  # EnvPool itself, without our bookkeeping
     inner.reset()
     generator = np.random.default_rng(0)
     shape = (options.config().rollout_length, options.num_envs)

@@ -61,7 +61,7 @@ class Settings:
 def speed_measurements(settings: Settings) -> Iterator[Options]:
     """What is to be timed, as options of benchmarks/measure.py."""
     for count in settings.loop_envs:
-        common = {"game": settings.game, "num-envs": count, "updates": 2 * settings.updates}
+        common = {"game": settings.game, "num-envs": count, "updates": 4 * settings.updates}
         yield common | {"part": "loop", "network": PROXY}
     for count in settings.num_envs:
         common = {"game": settings.game, "num-envs": count, "updates": settings.updates}

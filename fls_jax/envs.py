@@ -48,16 +48,44 @@ _NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64)  # returns and lengths of
 _COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}
 
 
+class _Emulators:
+    """EnvPool, stepped without its Python layer, which takes 3 % of a step of 8 games."""
+
+    def __init__(self, pool: Any) -> None:
+        self.envpool = pool
+        self.action_space = pool.action_space
+        keys = pool._state_keys
+        self._parts = [keys.index(key) for key in ("obs", "reward", "done", "trunc")]
+        self._info = {key.removeprefix("info:"): i for i, key in enumerate(keys) if key.startswith("info:")}
+
+    def reset(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Observations [k, ...] of new games, and EnvPool's info by name."""
+        return self.envpool.reset(ids)
+
+    def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> tuple[Any, ...]:
+        """int32 [k] -> observations [k, ...], rewards, terminated, truncated, and EnvPool's info by name."""
+        ids = self.envpool.all_env_ids if ids is None else ids
+        self.envpool._send([ids, ids, np.array(actions, np.int32)])  # JAX's arrays are read-only: a copy
+        state = self.envpool._recv()
+        observations, rewards, done, truncated = (state[part] for part in self._parts)
+        info = {name: state[part] for name, part in self._info.items()}
+        return observations, rewards, done & ~truncated, truncated, info
+
+
+def _emulators(game: str, **options: Any) -> _Emulators:
+    return _Emulators(envpool.make(f"{game}-v5", env_type="gymnasium", **options))
+
+
 class _ScreenTwin:
-    """Two EnvPools that are called as one: the agent's, and one that shows the same games in colour.
+    """Two pools that are called as one: the agent's, and one that shows the same games in colour.
 
     Seed and calls are the same, so the games are; after every call the emulators' memories are compared.
     """
 
-    def __init__(self, pool: Any, twin: Any) -> None:
+    def __init__(self, pool: Any, twin: Any, num_envs: int) -> None:
         self._pool, self._twin = pool, twin
         self.action_space = pool.action_space
-        self.screens = np.zeros((len(pool), 210, 160, 3), np.uint8)
+        self.screens = np.zeros((num_envs, 210, 160, 3), np.uint8)
 
     def reset(self, *arguments: Any) -> tuple[Any, ...]:
         return self._see(self._pool.reset(*arguments), self._twin.reset(*arguments))
@@ -105,7 +133,6 @@ class AtariPool:
     ) -> None:
         self.num_envs = num_envs
         options: dict[str, Any] = {
-            "env_type": "gymnasium",
             "num_envs": num_envs,
             "seed": seed,
             "num_threads": threads or min(num_envs, os.cpu_count() or 1),
@@ -118,9 +145,9 @@ class AtariPool:
             "use_fire_reset": True,
             "frame_skip": 4,
         }
-        self._pool: Any = envpool.make(f"{game}-v5", stack_num=4, **options)
+        self._pool: Any = _emulators(game, stack_num=4, **options)
         if screens:
-            self._pool = _ScreenTwin(self._pool, envpool.make(f"{game}-v5", **options, **_COLOUR_SCREEN))
+            self._pool = _ScreenTwin(self._pool, _emulators(game, **options, **_COLOUR_SCREEN), num_envs)
         self.num_actions = int(self._pool.action_space.n)
         self._lives = np.zeros(num_envs, np.int32)
         self._returns = np.zeros(num_envs)

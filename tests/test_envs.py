@@ -48,13 +48,13 @@ class Recorder:
 def recorders(monkeypatch) -> list[Recorder]:
     """Every pool that a test makes, recorded."""
     made: list[Recorder] = []
-    make = fls_jax.envs.envpool.make
+    make = fls_jax.envs._emulators
 
     def make_recorded(*args: Any, **kwargs: Any) -> Recorder:
         made.append(Recorder(make(*args, **kwargs)))
         return made[-1]
 
-    monkeypatch.setattr(fls_jax.envs.envpool, "make", make_recorded)
+    monkeypatch.setattr(fls_jax.envs, "_emulators", make_recorded)
     return made
 
 
@@ -203,8 +203,8 @@ class LyingAboutLives(Recorder):
 
 def test_a_game_that_ends_inside_the_noops_starts_properly(monkeypatch, rng):
     """No game is known to do this with random actions, so EnvPool's word is bent; the restart is real."""
-    make = fls_jax.envs.envpool.make
-    monkeypatch.setattr(fls_jax.envs.envpool, "make", lambda *a, **k: LyingAboutLives(make(*a, **k)))
+    make = fls_jax.envs._emulators
+    monkeypatch.setattr(fls_jax.envs, "_emulators", lambda *a, **k: LyingAboutLives(make(*a, **k)))
     pool = AtariPool("Breakout", 2, 4, threads=1)
     twin = AtariPool("Breakout", 2, 4, threads=1)
     twin._pool.told = True
