@@ -6,6 +6,9 @@ and next to nothing is computed.
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -26,7 +29,7 @@ class BlockMeanNetwork(nn.Module):
         side = 84 // BLOCK
         # Sums of 144 bytes fit in 16 bits. Row by row, since additions of whole rows are vectorised.
         rows = observations.reshape(-1, side, BLOCK, 84, 4).astype(jnp.uint16)
-        bands = sum(rows[:, :, number] for number in range(BLOCK))
+        bands = reduce(add, (rows[:, :, number] for number in range(BLOCK)))
         sums = jnp.sum(bands.reshape(-1, side, side, BLOCK, 4), axis=3, dtype=jnp.uint16)
         means = sums.reshape(-1, side * side * 4).astype(jnp.float32) / (255.0 * BLOCK**2)
         hidden = nn.relu(nn.Dense(16)(means))
