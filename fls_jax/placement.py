@@ -30,12 +30,13 @@ class Placement:
     Args:
         devices: how many local devices; 0 is all on an accelerator and one on a CPU.
         num_envs: environments, which must divide evenly among the devices (UserError otherwise).
+        inline: a CPU computes on the thread that asks, which suits tiny networks: handing a program to
+            another thread takes longer than they do. Large ones are slower so.
     """
 
-    def __init__(self, devices: int, num_envs: int) -> None:
-        # A CPU computes on the thread that asks: handing each small program to another costs more. Stands
-        # only if no array has been made in this process yet.
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
+    def __init__(self, devices: int, num_envs: int, inline: bool = False) -> None:
+        if inline:  # stands only if this process has made no array yet
+            jax.config.update("jax_cpu_enable_async_dispatch", False)
         local = jax.local_devices()
         count = devices or (1 if jax.default_backend() == "cpu" else len(local))
         if count > len(local):

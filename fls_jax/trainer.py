@@ -19,7 +19,7 @@ from fls_jax.collector import Collector, Rollout
 from fls_jax.config import TrainConfig
 from fls_jax.envs import AtariPool
 from fls_jax.networks.chunking import default_chunk_size
-from fls_jax.networks.modules import ActorCritic
+from fls_jax.networks.modules import ActorCritic, count_parameters
 from fls_jax.networks.specs import network_spec
 from fls_jax.placement import Placement
 from fls_jax.ppo import ApplyFn, TrainState, init_train_state, make_update
@@ -28,6 +28,7 @@ from fls_jax.timing import PhaseTimer
 from fls_jax.types import NetworkOutput, Params
 
 SCORE_WINDOW = 100
+TINY_NETWORK = 20_000  # parameters
 _PARAMETERS, _ROLLOUTS, _UPDATES = range(3)
 _PHASES = ("policy", "environment", "transfer", "update")
 
@@ -122,7 +123,8 @@ class Trainer:
         make_pool: Callable[[TrainConfig, int], AtariPool] = atari_pool,
     ) -> None:
         self.config = config
-        self.placement = Placement(config.devices, config.num_envs)
+        tiny = network is not None and count_parameters(network) < TINY_NETWORK
+        self.placement = Placement(config.devices, config.num_envs, inline=tiny)
         self._make_pool = make_pool
         self._pool = make_pool(config, config.seed)
         self.network = network or build_network(config, self._pool.num_actions, self.placement.count)

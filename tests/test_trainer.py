@@ -121,6 +121,16 @@ def test_overlap_acts_with_parameters_one_update_old():
     assert plain.updates == late.updates == 2
 
 
+@pytest.mark.parametrize("network", [None, Quarters()])
+def test_only_a_tiny_network_is_computed_on_the_calling_thread(monkeypatch, network):
+    """JAX's setting is process-wide and stands for the first trainer only, so it is watched, not read."""
+    settings = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: settings.append(setting))
+    Trainer(PONG, network=network, make_pool=SignalPool).close()
+    inline = ("jax_cpu_enable_async_dispatch", False)
+    assert (inline in settings) == (network is not None)
+
+
 def test_a_row_has_what_is_promised():
     _, rows = train(PONG, 1)
     promised = (

@@ -5,6 +5,7 @@ Shapes: B batch, H x W x C features, h x w attention, A actions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -141,6 +142,15 @@ class Extractor(nn.Module):
             geometry = conv_geometry(self.spec.torso[first:number])
             total = total + paint(gates[str(number)], geometry, size=total.shape[1])
         return total
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Parameters of a module with ActorCritic's call. Nothing is computed, no device is touched."""
+
+    def init() -> Any:
+        return network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
+
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(init)))
 
 
 class ActorCritic(nn.Module):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
-import jax
-import jax.numpy as jnp
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from fls_jax.networks.geometry import attention_geometry, attention_shape
-from fls_jax.networks.modules import ActorCritic
+from fls_jax.networks.modules import ActorCritic, count_parameters
 from fls_jax.networks.specs import DENSE, NETWORKS, AttentionSpec, NetworkSpec
 
 ACTIONS = 4
 
 
 def parameter_count(spec: NetworkSpec, num_actions: int) -> int:
-    """Parameters of the actor-critic, both heads included; nothing is computed to count them."""
-    observations = jax.ShapeDtypeStruct((1, 84, 84, 4), jnp.uint8)
-    shapes = jax.eval_shape(ActorCritic(spec, num_actions).init, jax.random.key(0), observations)
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    """Parameters of the actor-critic, both heads included."""
+    return count_parameters(ActorCritic(spec, num_actions))
 
 
 def describe(spec: NetworkSpec) -> str:
