@@ -18,7 +18,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures results demo pretrained picture dashboard test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video gaze figures keep results demo pretrained picture dashboard test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -56,6 +56,9 @@ bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in altern
 
 figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
 	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+
+keep: setup ## Copy a run's record and latest checkpoint to experiments/results/pilot/ [RUN ARGS='--out DIR']
+	@$(BIN)/python -m experiments.keep "$(RUN)" $(ARGS)
 
 results: setup ## The committed records as a page: experiments/results/README.md [EXPERIMENT]
 	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots experiments/results \

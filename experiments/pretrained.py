@@ -67,7 +67,7 @@ def ship(settings: Settings) -> Path:
             part = Path(temporary) / agent.network
             _write(part, folder, config | {"pretrained": facts}, agent.step)
             load_agent(part)
-            _put(part, target, Path(temporary) / "before")
+            put_in_place(part, target, Path(temporary) / "before")
     except OSError as error:
         raise UserError(
             f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
@@ -115,7 +115,7 @@ def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> 
     shutil.copytree(folder.path / place, part / place, copy_function=shutil.copyfile)
 
 
-def _put(part: Path, target: Path, before: Path) -> None:
+def put_in_place(part: Path, target: Path, before: Path) -> None:
     """Rename `part` to `target`; what was there goes to `before`, and back where that fails."""
     if target.exists():
         target.rename(before)
