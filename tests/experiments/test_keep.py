@@ -1,4 +1,4 @@
-"""Records for the repository: nothing lost, no path of this machine in them, and training goes on from them."""
+"""Records for the repository: nothing lost, no path of this machine in them; training goes on from them."""
 
 from __future__ import annotations
 
