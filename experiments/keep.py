@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.command_line import run_command
-from experiments.pretrained import put_in_place
+from experiments.pretrained import copy_item, put_in_place
 from fls_jax.checkpoints import checkpoint_steps
 from fls_jax.errors import UserError
 from fls_jax.run_contents import last_step
@@ -27,8 +27,6 @@ from fls_jax.tracking import read_record
 
 HOME = Path(__file__).resolve().parent / "results" / "pilot"
 _RESULTS = ("evaluation/*.json", "gaze/*/summary.json", "gaze/*/trials.json")
-# Orbax writes it to say where the checkpoint was saved to; nothing reads it.
-_LEFT_OUT = "commit_success.txt"
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,7 @@ def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> N
     if metadata.exists():
         shutil.copyfile(metadata, part / place / metadata.name)
     for item in items:
-        shutil.copytree(
-            folder.path / place / item,
-            part / place / item,
-            copy_function=shutil.copyfile,
-            ignore=shutil.ignore_patterns(_LEFT_OUT),
-        )
+        copy_item(folder.path / place / item, part / place / item)
 
 
 def _print_kept(settings: Settings) -> None:

@@ -112,7 +112,14 @@ def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> 
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (part / "README.md").write_text(model_card(config))
     place = Path("checkpoints") / str(step) / "params"
-    shutil.copytree(folder.path / place, part / place, copy_function=shutil.copyfile)
+    copy_item(folder.path / place, part / place)
+
+
+def copy_item(source: Path, target: Path) -> None:
+    """Copy an item of a checkpoint, but for the file that says where it was saved to; nothing reads that."""
+    shutil.copytree(
+        source, target, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("commit_success.txt")
+    )
 
 
 def put_in_place(part: Path, target: Path, before: Path) -> None:
