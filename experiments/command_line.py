@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -22,3 +23,9 @@ def run_command(name: str, settings: type[_Settings], work: Callable[[_Settings]
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def print_folder(folder: Path) -> None:
+    """Say what was written: the folder and its size."""
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {size / 1e6:.1f} MB")

@@ -17,13 +17,14 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.command_line import run_command
+from experiments.command_line import print_folder, run_command
 from experiments.pretrained import copy_item, put_in_place
 from fls_jax.checkpoints import checkpoint_steps
+from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.run_contents import last_step
 from fls_jax.run_folder import RunFolder
 from fls_jax.tracking import read_record
+from fls_jax.training import resolve
 
 HOME = Path(__file__).resolve().parent / "results" / "pilot"
 _RESULTS = ("evaluation/*.json", "gaze/*/summary.json", "gaze/*/trials.json")
@@ -47,15 +48,15 @@ class Settings:
 def keep(settings: Settings) -> Path:
     """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
     folder = RunFolder(settings.run)
-    config = folder.read_config()
-    end = last_step(config, str(folder.config_file))
+    config = resolve(TrainConfig.from_json(folder.read_config(), str(folder.config_file)))
+    end = config.num_updates * config.steps_per_update
     if folder.is_locked():
         raise UserError(f"{folder.path} is being trained: stop it with SIGTERM first, or wait.")
     steps = checkpoint_steps(folder.checkpoints)
     if not steps:
         raise UserError(f"{folder.path} has no checkpoint: train it first.")
     rows = read_record(folder.record_file)
-    target = settings.out / config["game"] / config["network"] / f"seed{config['seed']}"
+    target = settings.out / config.game / config.network / f"seed{config.seed}"
     if target.exists() and not settings.replace and not _continues(rows, target):
         raise UserError(
             f"{target} holds another run, or a later state of this one: give --replace to put {folder.path} "
@@ -97,15 +98,9 @@ def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> N
         copy_item(folder.path / place / item, part / place / item)
 
 
-def _print_kept(settings: Settings) -> None:
-    target = keep(settings)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    print(f"{target}: {size / 1e6:.1f} MB")
-
-
 def main() -> int:
     """The command line."""
-    return run_command("keep", Settings, _print_kept)
+    return run_command("keep", Settings, lambda settings: print_folder(keep(settings)))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.command_line import run_command
+from experiments.command_line import print_folder, run_command
 from experiments.model_card import model_card
 from fls_jax.agent import load_agent
 from fls_jax.errors import UserError
@@ -134,15 +134,9 @@ def put_in_place(part: Path, target: Path, before: Path) -> None:
         raise
 
 
-def _print_shipped(settings: Settings) -> None:
-    target = ship(settings)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    print(f"{target}: {size / 1e6:.1f} MB")
-
-
 def main() -> int:
     """The command line."""
-    return run_command("pretrained", Settings, _print_shipped)
+    return run_command("pretrained", Settings, lambda settings: print_folder(ship(settings)))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def _seeds(selection: Selection) -> str:
     samples = [sample for pair in sorted(pairs) if (sample := selection.sample(*pair))]
     text = "**Seeds.** "
     if not samples:
-        return f"{text}Nothing has been evaluated yet, so there are no scores to compare."
+        return f"{text}No finished run has been evaluated yet, so there are no scores to compare."
     counts = [len(sample.returns) for sample in samples]
     low, high = min(counts), max(counts)
     text += f"{low if low == high else f'{low} to {high}'} a score; the paper has {paper.SEEDS}. "

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from experiments.keep import HOME, Settings, keep, main
+from experiments.keep import Settings, keep, main
 from experiments.runs import load_runs
 from fls_jax import load_agent
 from fls_jax.config import TrainConfig
@@ -96,6 +96,14 @@ def test_another_runs_record_is_replaced_only_when_asked(run, tmp_path):
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
+@pytest.mark.parametrize("name", ["game", "network"])
+def test_a_config_cannot_name_a_place_outside(run, tmp_path, name):
+    edit_config(run, **{name: "../../elsewhere"})
+    with pytest.raises(UserError, match=r"There is no (game|network) '../../elsewhere'"):
+        keep(Settings(run, out=tmp_path / "a" / "b" / "kept"))
+    assert not list(tmp_path.rglob("elsewhere"))
+
+
 def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
     with open_run(run), pytest.raises(UserError, match="is being trained: stop it"):
         keep(Settings(run, out=tmp_path / "kept"))
@@ -106,7 +114,3 @@ def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
     assert main() == 2
     assert capsys.readouterr().err.startswith("keep: ")
     assert not (tmp_path / "kept").exists()
-
-
-def test_records_are_kept_where_the_results_page_reads_them():
-    assert HOME.parts[-3:] == ("experiments", "results", "pilot")

@@ -56,7 +56,7 @@ def test_differences_are_counted_by_their_intervals(ours, words, tmp_path):
 def test_without_any_run():
     text = read(select(Runs(), PAPER))
     assert "450 runs are planned: 450 not run. An empty" in text
-    assert "Nothing has been evaluated yet" in text
+    assert "No finished run has been evaluated yet" in text
     assert "No network has a score beside the baseline's" in text
     assert "50M agent steps, as in the paper" in text
     assert "not among the paper's" not in text
