@@ -31,7 +31,7 @@ class Placement:
         devices: how many local devices; 0 is all on an accelerator and one on a CPU.
         num_envs: environments, which must divide evenly among the devices (UserError otherwise).
         inline: a CPU computes on the thread that asks, which suits tiny networks: handing a program to
-            another thread takes longer than they do. Large ones are slower so.
+            another thread takes longer than they do. Large ones gain nothing by it.
     """
 
     def __init__(self, devices: int, num_envs: int, inline: bool = False) -> None:
