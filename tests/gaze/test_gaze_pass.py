@@ -369,11 +369,14 @@ def test_a_signal_keeps_the_trials_that_are_done_and_the_same_call_goes_on(home,
     ]
 
 
-def test_memory_grows_by_attention_and_not_by_frames_or_maps(home, tmp_path):
+def test_memory_grows_by_attention_and_not_by_frames_or_maps(home, tmp_path, monkeypatch):
     """JAX's own buffers are not traced, so what is kept from batch to batch would show in NumPy's."""
+    scored = trial_pass._score
+    # A batch whose inputs are still in use when the next one's are made is no growth, but a peak.
+    monkeypatch.setattr(trial_pass, "_score", lambda *inputs: jax.block_until_ready(scored(*inputs)))
     agent = load_agent(home.run)
     peaks = []
-    for frames in (400, 800):
+    for frames in (400, 1600):
         trial = make_trial(3, 45)
         trial.pngs = [trial.pngs[i % 45] for i in range(frames)]
         trial.gaze = [trial.gaze[i % 44] for i in range(frames)]
@@ -386,9 +389,10 @@ def test_memory_grows_by_attention_and_not_by_frames_or_maps(home, tmp_path):
         scoring.score(observations, 3)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    attention_and_scores = 100 * (2 * 7 * 7 + len(MAPS) * len(METRICS)) * 4
-    assert peaks[1] - peaks[0] < 4 * attention_and_scores + 2**20
-    assert 2 * (4 * attention_and_scores + 2**20) < 100 * 84 * 84 * 4  # stacks alone would be more
+    attention_and_scores = 300 * (2 * 7 * 7 + len(MAPS) * len(METRICS)) * 4
+    stacks_in_flight = 2 * 64 * 84 * 84 * 4  # decoding runs ahead, more or less of it
+    limit = 4 * attention_and_scores + stacks_in_flight
+    assert peaks[1] - peaks[0] < limit < 0.6 * 300 * 84 * 84 * 4  # what keeping the stacks alone would add
 
 
 @pytest.mark.skipif(not CLIP, reason="set ATARI_HEAD_CLIP to the folder of the real clip")
