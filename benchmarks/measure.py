@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -138,6 +139,7 @@ def compiled_memory(options: Measure) -> dict[str, Any]:
 
     A proxy for device memory: the CPU backend's buffers, without what its convolutions take inside.
     """
+    os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is an accelerator: one proxy for all machines
     import jax
     import jax.numpy as jnp
 

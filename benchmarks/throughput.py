@@ -130,11 +130,17 @@ def speed_table(record: dict[str, Any]) -> Table:
             count,
             row.get("compute-dtype", ""),
             row["error"] if value is None else f"{value:,.0f} {'samples' if name == 'update' else 'steps'}",
-            "" if value is None else f"{row['peak_rss_bytes'] / 2**30:.1f}",
+            "" if value is None else _peak(row),
         )
         if alone and share:
             table.add_row("loop / EnvPool", "", count, "", f"{share:.2f}", "")
     return table
+
+
+def _peak(row: dict[str, Any]) -> str:
+    """Memory of the process and, where it says so, of the device."""
+    device = row.get("peak_device_bytes")
+    return f"{row['peak_rss_bytes'] / 2**30:.1f}" + (f", device {device / 2**30:.1f}" if device else "")
 
 
 def memory_table(record: dict[str, Any]) -> Table:

@@ -78,6 +78,8 @@ def make_dashboard(settings: Settings) -> None:
     from experiments.wandb_views import build_report, build_workspace, validated_json
 
     selection = select(load_runs(settings.roots), EXPERIMENTS[settings.experiment])
+    for problem in selection.problems:
+        print(f"Left out of the tables: {problem.path}: {problem.reason}")
     folder = settings.out / settings.experiment
     try:
         folder.mkdir(parents=True, exist_ok=True)

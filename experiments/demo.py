@@ -1,9 +1,9 @@
-"""What the shipped agents do: films with their saliency, learning curves and a score table, in minutes.
+"""What the shipped agents do: films with their saliency, learning curves and a score table.
 
     make demo
 
 No training and no network: the agents are in experiments/pretrained/, the records of their trainings in
-experiments/results/. The same command again plays only what has not been played.
+experiments/results/. The same command again keeps the games of the table and makes the films anew.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -29,12 +30,14 @@ from experiments.pretrained import HOME
 from experiments.runs import load_runs
 from experiments.selection import select
 from experiments.tables import million, number, rules_between_games, with_std
+from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.results import read_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.run_contents import Evaluation, read_evaluation
 from fls_jax.run_folder import RunFolder, find_runs
+from fls_jax.training import resolve
 from fls_jax.video import film
 
 RECORDS = HOME.with_name("results")
@@ -103,14 +106,19 @@ def _copy(source: Path, agents: Path) -> Path:
             f"{source} is no pretrained agent: make one of it with `python -m experiments.pretrained "
             f"{source}` and take it away from there."
         )
-    target = agents / config["game"] / config["network"]
+    train = resolve(TrainConfig.from_json(config, str(RunFolder(source).config_file)))
+    target = agents / train.game / train.network
     if target.exists():
         if (target / "config.json").read_bytes() == (source / "config.json").read_bytes():
             return target
         target.rename(
             next(q for n in count(1) if not (q := target.with_name(f"{target.name}.old-{n}")).exists())
         )
-    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        part = Path(temporary) / target.name
+        shutil.copytree(source, part, copy_function=shutil.copyfile)
+        part.rename(target)  # whole or not at all
     return target
 
 
@@ -168,7 +176,7 @@ def demo_table(played: Sequence[Played]) -> Table:
             [
                 train["game"],
                 train["network"],
-                f"{facts['env_step']:,}",
+                f"{facts['env_step']:,}" + ", unfinished" * (facts["env_step"] < facts["last_step"]),
                 str(now["games"]),
                 number(now["mean"]),
                 f"{number(now['min'])} to {number(now['max'])}",
@@ -182,6 +190,7 @@ def demo_table(played: Sequence[Played]) -> Table:
             {
                 **{name: train[name] for name in ("game", "network", "seed")},
                 "env_step": facts["env_step"],
+                "last_step": facts["last_step"],
                 "games_now": now["games"],
                 "mean_now": now["mean"],
                 "games": recorded["games"],

@@ -21,7 +21,7 @@ from experiments.free_lunch import free_lunch_table
 from experiments.gaze_table import gaze_table
 from experiments.grid import BASELINE, EXPERIMENTS, MAIN_NETWORKS
 from experiments.plots import draw_curves, draw_scores
-from experiments.presentation import Table, drawing_settings, save_figure, write_table
+from experiments.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
 from experiments.reading import reading
 from experiments.runs import load_runs
 from experiments.selection import Selection, select
@@ -106,7 +106,7 @@ def _page(
     lines += _gaze(selection)
     if selection.problems:
         lines += ["## Left out", ""]
-        lines += [f"- `{problem.path}`: {problem.reason}" for problem in selection.problems]
+        lines += [on_a_line(f"- {problem.path}: {problem.reason}") for problem in selection.problems]
         lines.append("")
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from experiments.comparison import Sample, difference_estimate, mean_difference_
 from experiments.grid import BASELINE
 from experiments.presentation import Empty, Table
 from experiments.selection import Selection
-from experiments.tables import environments, machine, number, rules_between_games, signed
+from experiments.tables import commits, environments, machines, number, rules_between_games, signed
 from fls_jax.statistics import REFERENCES
 
 
@@ -46,8 +46,9 @@ def free_lunch_table(selection: Selection) -> Table:
         "Seeds: the network's / the baseline's. Intervals by two-level bootstrap (seeds, then games), both "
         "networks resampled; with one seed they know nothing of other seeds. All games: mean of the "
         "human-normalised differences.",
-        "Steps/s: median over the updates of the training runs, everything included, on the same machine; "
-        "other work on it counts too, so the throughput table is the better measure of speed.",
+        "Steps/s: median over the updates of the finished training runs, everything included. Time per step: "
+        "where all of them had the same machine and code; other work on it counts too, so the throughput "
+        "table is the better measure of speed.",
     ]
     title = f"{experiment.title}: what attention costs, against {BASELINE}"
     return Table("free_lunch", title, columns, rows, pd.DataFrame(data), notes, rules)
@@ -67,13 +68,14 @@ def _difference(sample: Sample | None, baseline: Sample | None, environment: str
 
 
 def _overhead(selection: Selection, game: str, network: str) -> dict[str, Any]:
-    """Speeds of the training runs; how much longer a step takes, where the machines are the same."""
-    ours, theirs = selection.of(game, network), selection.of(game, BASELINE)
+    """Speeds of the finished runs; how much longer a step takes, where machine and code are the same."""
+    ours, theirs = ([run for run in selection.of(game, name) if run.finished] for name in (network, BASELINE))
     values: dict[str, Any] = {}
     for name, runs in (("steps_per_second", ours), ("baseline_steps_per_second", theirs)):
         speeds = [run.steps_per_second for run in runs if np.isfinite(run.steps_per_second)]
         values |= {name: float(np.median(speeds))} if speeds else {}
-    if len(values) == 2 and len({machine(run.details) for run in (*ours, *theirs)}) == 1:
+    sittings = [sitting for run in (*ours, *theirs) for sitting in run.sittings]
+    if len(values) == 2 and len(machines(sittings)) == 1 and len(commits(sittings)) < 2:
         values["time_per_step"] = values["baseline_steps_per_second"] / values["steps_per_second"]
     return values
 
@@ -96,7 +98,7 @@ def _lunch_cells(record: dict[str, Any], reason: str) -> list[str]:
         Empty() if normalised is None else signed(normalised, 3),
         shown("baseline_steps_per_second"),
         shown("steps_per_second"),
-        shown("time_per_step", "{:.2f}x", "other machine" if both else ""),
+        shown("time_per_step", "{:.2f}x", "other machine or code" if both else ""),
     ]
 
 

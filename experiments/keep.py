@@ -8,6 +8,7 @@ goes on from there.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.command_line import print_folder, run_command
+from experiments.grid import PILOT, Cell
 from experiments.pretrained import copy_item, put_in_place
 from fls_jax.checkpoints import checkpoint_steps
 from fls_jax.config import TrainConfig
@@ -27,14 +29,18 @@ from fls_jax.tracking import read_record
 from fls_jax.training import resolve
 
 HOME = Path(__file__).resolve().parent / "results" / "pilot"
-_RESULTS = ("evaluation/*.json", "gaze/*/summary.json", "gaze/*/trials.json")
+_FILES = (
+    "config.json", "metrics.jsonl", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
+    "gaze/*/trials.json", "wandb/train-run-id",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
     """Copy a run's record, its results and its latest checkpoint to where records are committed.
 
-    The optimiser goes along until the training is finished. Videos and W&B's files stay behind.
+    The optimiser goes along until the training is finished, and the run's name on W&B. Videos, W&B's files
+    and what gaze passes say of single frames stay behind.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -52,6 +58,8 @@ def keep(settings: Settings) -> Path:
     end = config.num_updates * config.steps_per_update
     if folder.is_locked():
         raise UserError(f"{folder.path} is being trained: stop it with SIGTERM first, or wait.")
+    if settings.out == HOME:
+        _check_pilot(folder, config)
     steps = checkpoint_steps(folder.checkpoints)
     if not steps:
         raise UserError(f"{folder.path} has no checkpoint: train it first.")
@@ -76,19 +84,34 @@ def keep(settings: Settings) -> Path:
     return target
 
 
+def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
+    """UserError for a run that is no cell of the pilot."""
+    cell = Cell(config.game, config.network, config.seed)
+    reasons = PILOT.config(cell).differences(config) if cell in PILOT.cells else [f"there is no {cell}"]
+    if reasons:
+        raise UserError(
+            f"{folder.path} is no run of the pilot ({'; '.join(reasons)}): keep it elsewhere with --out."
+        )
+
+
 def _continues(rows: list[dict[str, Any]], kept: Path) -> bool:
-    """Whether the record `rows` begins with all that is kept."""
+    """Whether the record `rows` begins with all that is kept, as far as a checkpoint is kept of it."""
+    steps = checkpoint_steps(RunFolder(kept).checkpoints)
     before = read_record(RunFolder(kept).record_file)
+    # Rows that a killed run had after its last checkpoint were taken back when it went on.
+    before = [row for row in before if steps and row["env_step"] <= steps[-1]]
     return rows[: len(before)] == before
 
 
 def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> None:
     """config.json, the record, results, and the given items of one checkpoint."""
-    found = [path for pattern in _RESULTS for path in sorted(folder.path.glob(pattern))]
-    for path in (folder.config_file, folder.record_file, *found):
+    for path in (path for pattern in _FILES for path in sorted(folder.path.glob(pattern))):
         copy = part / path.relative_to(folder.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+        if path.match("gaze/*/summary.json"):
+            copy.write_text(_without_places(path))
+        else:
+            shutil.copyfile(path, copy)
     place = Path("checkpoints") / str(step)
     (part / place).mkdir(parents=True)
     metadata = folder.path / place / "_CHECKPOINT_METADATA"
@@ -96,6 +119,17 @@ def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> N
         shutil.copyfile(metadata, part / place / metadata.name)
     for item in items:
         copy_item(folder.path / place / item, part / place / item)
+
+
+def _without_places(summary: Path) -> str:
+    """The summary of a gaze pass without the folders of this machine: their names say enough."""
+    try:
+        content = json.loads(summary.read_text())
+        content["run"] = Path(content["run"]).name
+        content["dataset"]["path"] = Path(content["dataset"]["path"]).name
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{summary} is no summary of a gaze pass ({error!r}): set it aside.") from error
+    return json.dumps(content, indent=1) + "\n"
 
 
 def main() -> int:

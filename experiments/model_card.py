@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from experiments import paper
-from experiments.tables import machine, million, number, with_std
+from experiments.presentation import markdown_row
+from experiments.tables import commits, machines, million, number, with_std
 from fls_jax.config import TrainConfig
 from fls_jax.networks.specs import network_spec
 from fls_jax.networks.summary import describe, parameter_count
@@ -95,6 +96,7 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
     facts, spec = config["pretrained"], network_spec(train.network)
     seconds, score = facts["seconds_total"], facts["eprewmean"]
     versions = config.get("versions") or {}
+    sittings = facts.get("sittings") or [config]
     rows = [
         ("network", f"{train.network}: {describe(spec)}"),
         ("parameters", f"{parameter_count(spec, len(config['action_names'])):,}"),
@@ -103,9 +105,9 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
         ("agent steps", f"{facts['env_step']:,} of {facts['last_step']:,}"),
         ("last 100 games of training, mean return", "unknown" if score is None else number(score)),
         ("time", "unknown" if seconds is None else f"{seconds / 3600:.1f} hours"),
-        ("machine", machine(config)),
+        ("machine", "; ".join(machines(sittings))),
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown"),
-        ("commit", str(config.get("commit") or "unknown")),
+        ("commit", ", ".join(commits(sittings)) or "unknown"),
     ]
     return f"## Training\n\n{_table(('', ''), rows)}"
 
@@ -165,5 +167,4 @@ def _finished(facts: dict[str, Any]) -> bool:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"{markdown_row(line)}\n" for line in [columns, ["---"] * len(columns), *rows])

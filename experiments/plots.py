@@ -53,18 +53,20 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
     drawn: dict[str, list[int]] = {}
     for game, axes in zip(games, panels, strict=True):
         axes.set_title(game, fontsize=10, weight="bold", loc="left")
-        empty = True
+        missing = []
         for network in networks:
-            curve = band(selection.of(game, network))
+            runs = selection.of(game, network)
+            # A line ends with its shortest run: one under way must not cut off those that are whole.
+            curve = band([run for run in runs if run.finished] or runs)
             if len(curve):
                 _draw_band(axes, curve, network)
                 drawn.setdefault(network, []).append(int(curve["seeds"].iloc[0]))
-                empty = False
+            else:
+                missing.append((network, "no whole game yet" if runs else "not run"))
         axes.set_xlim(0, selection.experiment.total_steps / 1e6)
-        if empty:
-            _say_empty(axes, "not run")
-        else:
+        if len(missing) < len(networks):
             _reference(axes, game)
+        _say_missing(axes, missing, len(networks))
     _label_outer(panels, "agent steps, millions", "return")
     handles = [_handle(network, drawn[network]) for network in networks if network in drawn]
     _finish(figure, title, handles)
@@ -178,9 +180,17 @@ def _handle(network: str, seeds: Sequence[int]) -> Line2D:
     )  # fmt: skip
 
 
-def _say_empty(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED, style="italic")
-    axes.set_yticks([])
+def _say_missing(axes: Axes, missing: Sequence[tuple[str, str]], networks: int) -> None:
+    """Which networks a panel lacks, and why: beneath its title, in its middle where it lacks them all."""
+    look: dict[str, Any] = {"transform": axes.transAxes, "color": MUTED, "style": "italic"}
+    reasons = {reason for _, reason in missing}
+    if len(missing) == networks:
+        axes.text(0.5, 0.5, " or ".join(sorted(reasons)), ha="center", va="center", **look)
+        axes.set_yticks([])
+    elif missing:
+        few = [f"{style_of(network).label}: {reason}" for network, reason in missing]
+        text = "\n".join(few) if len(few) <= 2 else f"{len(few)} networks: {' or '.join(sorted(reasons))}"
+        axes.text(0.02, 0.97, text, ha="left", va="top", fontsize=7, **look)
 
 
 def _finish(figure: Figure, title: str, handles: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "fls-jax",
+    "text.parse_math": False,  # a processor's name is not ours, and may have a $ in it
 }
 _DPI = 150
 _FONT, _TITLE, _NOTE = 9.0, 11.0, 7.5
@@ -63,18 +65,24 @@ class Table:
     def markdown(self) -> str:
         """The table under its title, with its notes."""
         lines = [
-            f"## {self.title}",
+            f"## {on_a_line(self.title)}",
             "",
-            _markdown_row(self.columns),
-            _markdown_row(["---"] * len(self.columns)),
+            markdown_row(self.columns),
+            markdown_row(["---"] * len(self.columns)),
         ]
-        lines += [_markdown_row(row) for row in self.rows]
+        lines += [markdown_row(row) for row in self.rows]
         return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     texts = [f"*{cell}*" if isinstance(cell, Empty) and cell else cell for cell in cells]
-    return "| " + " | ".join(text.replace("|", "/").replace("\n", " ") for text in texts) + " |"
+    return "| " + " | ".join(on_a_line(text).replace("|", "/") for text in texts) + " |"
+
+
+def on_a_line(text: str) -> str:
+    """A text, whoever wrote it, as part of a line of Markdown: no line break, nothing that is HTML."""
+    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", " ".join(text.replace("-\n", "-").split()))
 
 
 @contextlib.contextmanager

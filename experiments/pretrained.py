@@ -102,6 +102,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
         "last_step": end,
         "seconds_total": last.get("seconds_total"),
         "eprewmean": last.get("eprewmean"),
+        "sittings": [row for row in read_record(folder.sittings_file) if row["env_step"] < step],
         "evaluations": evaluations,
     }
 

@@ -71,7 +71,9 @@ def _games(selection: Selection) -> list[str]:
     if not others:
         return []
     verb = "is" if len(others) == 1 else "are"
-    return [f"**Games.** {' and '.join(others)} {verb} not among the paper's: its column is empty there."]
+    return [
+        f"**Games.** {' and '.join(others)} {verb} not among the paper's: it has no score to compare with."
+    ]
 
 
 def _lunch(table: pd.DataFrame) -> str:

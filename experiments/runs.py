@@ -23,6 +23,7 @@ RUN_COLUMNS = ("game", "network", "seed", "total_steps")
 class Run:
     """A run folder's content.
 
+    sittings: machine, commit, ... of each, at least one; config.json's alone where no others are recorded.
     history: the rows of metrics.jsonl, one an env_step, floats; nothing there is NaN.
     evaluations: by step. gaze: the contents of its summary.json files.
     """
@@ -31,6 +32,7 @@ class Run:
     config: TrainConfig
     details: dict[str, Any]
     """All of config.json."""
+    sittings: tuple[dict[str, Any], ...]
     history: pd.DataFrame
     evaluations: tuple[Evaluation, ...]
     gaze: tuple[dict[str, Any], ...]
@@ -57,13 +59,12 @@ class Run:
             return float("nan")
         return float(self.history["sps"].median())
 
-    def final_evaluation(self, environment: str, greedy: bool = False) -> Evaluation | None:
-        """The evaluation of a finished run's last step; None where there is none."""
-        for evaluation in self.evaluations:
-            at_end = evaluation.env_step == self.env_step and self.finished
-            if at_end and (evaluation.environment, evaluation.greedy) == (environment, greedy):
-                return evaluation
-        return None
+    @property
+    def final_evaluations(self) -> tuple[Evaluation, ...]:
+        """Those of a finished run's last step with sampled actions, one an environment."""
+        if not self.finished:
+            return ()
+        return tuple(e for e in self.evaluations if e.env_step == self.env_step and not e.greedy)
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
             problems.append(Problem(path, str(error)))
     gaze, damaged = gaze_summaries(folder)
     problems += [Problem(path, reason) for path, reason in damaged.items()]
-    return Run(folder.path, config, details, _history(folder.record_file), tuple(evaluations), tuple(gaze))
+    sittings = tuple(read_record(folder.sittings_file)) or (details,)
+    history = _history(folder.record_file)
+    return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze))
 
 
 def _history(path: Path) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,17 +10,31 @@ import numpy as np
 from experiments.comparison import Sample
 from experiments.grid import Cell, Experiment
 from experiments.runs import Problem, Run, Runs
+from fls_jax.run_contents import Evaluation
 
 State = Literal["not run", "unfinished", "not evaluated", "evaluated"]
 
 
 @dataclass
 class Selection:
-    """The runs of an experiment, by cell; everything else that was found, and why it is none of them."""
+    """The runs of an experiment, by cell; everything else that was found, and why it is none of them.
+
+    protocol: of the final evaluations that count. Scores under different limits are not put together.
+    """
 
     experiment: Experiment
     runs: dict[Cell, Run] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    protocol: str = "aligned"
+
+    def final_evaluation(self, cell: Cell, environment: str | None = None) -> Evaluation | None:
+        """The evaluation that a cell's score is from; environment: the game's own unless given."""
+        run = self.runs.get(cell)
+        for evaluation in run.final_evaluations if run else ():
+            found = (evaluation.environment, evaluation.protocol)
+            if found == (environment or cell.game, self.protocol):
+                return evaluation
+        return None
 
     def state(self, cell: Cell, environment: str | None = None) -> State:
         """How far a cell is; environment: which evaluation is meant, the game's own unless given."""
@@ -30,7 +43,7 @@ class Selection:
             return "not run"
         if not run.finished:
             return "unfinished"
-        return "evaluated" if run.final_evaluation(environment or cell.game) else "not evaluated"
+        return "evaluated" if self.final_evaluation(cell, environment) else "not evaluated"
 
     def why_empty(self, game: str, network: str, environment: str | None = None) -> str:
         """Why there is no final score of a network in a game, in a few words."""
@@ -47,8 +60,7 @@ class Selection:
         """Returns of the final evaluations of all seeds there are; None without any."""
         returns = []
         for seed in self.experiment.seeds(game, network):
-            run = self.runs.get(Cell(game, network, seed))
-            evaluation = run.final_evaluation(environment or game) if run else None
+            evaluation = self.final_evaluation(Cell(game, network, seed), environment)
             if evaluation is not None:
                 returns.append(np.asarray(evaluation.returns, float))
         return Sample(tuple(returns)) if returns else None
@@ -62,24 +74,30 @@ class Selection:
 def select(found: Runs, experiment: Experiment) -> Selection:
     """The runs that are cells of an experiment: its game, network, seed and every hyper-parameter.
 
-    Of two runs of one cell the one that was trained further is taken.
+    Of two runs of one cell the one that was trained further is taken, then the one with more results. Under
+    which protocol evaluations count: `aligned`, unless there are only others.
     """
     selection = Selection(experiment, problems=list(found.problems))
     cells = set(experiment.cells)
-    for run in _furthest_first(found.runs):
+    for run in sorted(found.runs, key=lambda run: (-run.env_step, -len(run.evaluations), -len(run.gaze))):
         cell = Cell(run.config.game, run.config.network, run.config.seed)
         if cell not in cells:
             reason = f"{cell.game}, {cell.network}, seed {cell.seed} is no cell of the experiment"
         elif differences := experiment.config(cell).differences(run.config):
             reason = f"other settings than the experiment's ({'; '.join(differences)})"
         elif cell in selection.runs:
-            reason = f"the same cell as {selection.runs[cell].path}, which was trained further"
+            taken = selection.runs[cell]
+            further = "was trained further" if taken.env_step > run.env_step else "is as far"
+            reason = f"the same cell as {taken.path}, which {further}"
         else:
             selection.runs[cell] = run
             continue
         selection.problems.append(Problem(run.path, reason))
+    finals = [each for run in selection.runs.values() for each in run.final_evaluations]
+    protocols = sorted({each.protocol for each in finals})
+    selection.protocol = protocols[0] if protocols else "aligned"  # aligned comes first
+    for each in finals:
+        if each.protocol != selection.protocol:
+            reason = f"protocol {each.protocol}, the scores are of protocol {selection.protocol}"
+            selection.problems.append(Problem(each.path, reason))
     return selection
-
-
-def _furthest_first(runs: Sequence[Run]) -> list[Run]:
-    return sorted(runs, key=lambda run: -run.env_step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -88,13 +88,13 @@ def _run_record(selection: Selection, cell: Cell) -> dict[str, Any]:
         "env_step": run.env_step,
         "hours": float(last.get("seconds_total", np.nan)) / 3600,
         "eprewmean": float(last.get("eprewmean", np.nan)),
-        "machine": machine(run.details),
-        "commit": str(run.details.get("commit") or ""),
+        "machine": "; ".join(machines(run.sittings)),
+        "commit": ", ".join(commits(run.sittings)),
     }
 
 
 def _run_cells(record: dict[str, Any]) -> list[str]:
-    state, hours, score, commit = (record[name] for name in ("state", "hours", "eprewmean", "commit"))
+    state, hours, score = (record[name] for name in ("state", "hours", "eprewmean"))
     return [
         str(record["seed"]),
         state if state == "evaluated" else Empty(state),
@@ -102,7 +102,7 @@ def _run_cells(record: dict[str, Any]) -> list[str]:
         f"{hours:.1f}" if np.isfinite(hours) else Empty("unknown"),
         number(score) if np.isfinite(score) else Empty("none yet"),
         record["machine"],
-        commit[:10] + "-dirty" * commit.endswith("-dirty"),
+        ", ".join(text[:10] + "-dirty" * text.endswith("-dirty") for text in record["commit"].split(", ")),
     ]
 
 
@@ -134,9 +134,9 @@ def score_table(selection: Selection) -> Table:
             data.append(record)
     steps = million(experiment.total_steps)
     notes = [
-        f"Ours: {steps} agent steps, sampled actions, raw returns of whole games; std over all games of all "
-        "seeds. Interval of the mean by two-level bootstrap (seeds, then games): with one seed it knows "
-        "nothing of other seeds.",
+        f"Ours: {steps} agent steps, sampled actions, raw returns of whole games, protocol "
+        f"{selection.protocol}; std over all games of all seeds. Interval of the mean by two-level bootstrap "
+        "(seeds, then games): with one seed it knows nothing of other seeds.",
         f"The paper's: {million(paper.STEPS)} agent steps, {paper.SEEDS} seeds x {paper.GAMES_PER_MODEL:,} "
         f"games. {paper.CAVEAT}",
     ]
@@ -204,12 +204,20 @@ def parameter_table() -> Table:
     return Table("parameters", "Parameters", columns, rows, table, notes)
 
 
-def machine(details: dict[str, Any]) -> str:
-    """The machine that config.json names."""
-    described = details.get("machine") or {}
-    cpu = str(described.get("cpu", "unknown"))
-    backend = details.get("backend", "cpu")
-    return f"{cpu}, {described.get('cores', '?')} cores" + (f", {backend}" if backend != "cpu" else "")
+def machines(sittings: Iterable[dict[str, Any]]) -> list[str]:
+    """The machines of a run's sittings, each once."""
+    found = []
+    for details in sittings:
+        described = details.get("machine") or {}
+        cpu = str(described.get("cpu", "unknown"))
+        backend = details.get("backend", "cpu")
+        found.append(f"{cpu}, {described.get('cores', '?')} cores" + f", {backend}" * (backend != "cpu"))
+    return list(dict.fromkeys(found))
+
+
+def commits(sittings: Iterable[dict[str, Any]]) -> list[str]:
+    """The commits of a run's sittings, each once; none for code outside a checkout."""
+    return list(dict.fromkeys(str(details["commit"]) for details in sittings if details.get("commit")))
 
 
 def rules_between_games(rows: list[list[str]]) -> list[int]:

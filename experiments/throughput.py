@@ -28,9 +28,12 @@ def throughput_table(results: Path) -> Table:
     rows, sources, accelerated = [], [], False
     for path in sorted(results.glob("*.json")):
         record = _read(path)
-        found = list(_rows(record))
+        try:
+            found, source = list(_rows(record)), _source(path.name, record)
+        except (TypeError, KeyError, ValueError, AttributeError):
+            continue  # JSON, but no record of ours
         rows += found
-        sources += [_source(path.name, record)] if found else []
+        sources += [source] if found else []
         accelerated |= any(row.get("backend", "cpu") != "cpu" for row in record.get("rows", []))
     texts = [_texts(row) for row in rows]
     if not rows:
@@ -53,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _source(name: str, record: dict[str, Any]) -> str:
     """The file, the commit that was measured and, where other work was going on, the load."""
-    load = (record.get("machine") or {}).get("load_average", 0)
+    load = (record.get("machine") or {}).get("load_average") or 0
     busy = f"; the machine was busy: load {load:.1f}" if load > _BUSY else ""
     return f"{name} ({str(record.get('commit') or 'no commit')[:10]}{busy})"
 

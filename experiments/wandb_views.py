@@ -31,6 +31,7 @@ _NETWORK = wr.Config("network")
 _MOST = 50  # lines or bars in a panel
 _GAZE = ("aligned", "screen")
 _GAZE_METRICS = ("nss", "kl_smoothed", "sauc")
+_FILMS = ("", "greedy", "paper", "agents", "gaze", "gaze-paper")
 _ATTENTION = ("attention_mean", "attention_max", "attention_entropy")
 _HEALTH = ("entropy", "approx_kl", "clip_fraction", "explained_variance", "loss_value", "grad_norm")
 
@@ -57,9 +58,10 @@ def parts(selection: Selection) -> list[Part]:
         ),
         Part(
             "Final scores",
-            "Mean raw return of the evaluated games, by network; standard deviation over seeds.",
+            "Mean raw return of the games evaluated at the end of training, by network; standard deviation "
+            "over seeds.",
             [
-                *(_bars(score_key(game, "mean"), game) for game in games),
+                *(_bars(score_key(game, selection.protocol, "mean"), game) for game in games),
                 wr.MarkdownPanel(markdown=score_table(selection).markdown(), layout=_layout(24, 12)),
             ],
         ),
@@ -69,14 +71,18 @@ def parts(selection: Selection) -> list[Part]:
             "per second.",
             [
                 wr.MarkdownPanel(markdown=free_lunch_table(selection).markdown(), layout=_layout(24, 10)),
-                _curve("sps", "Steps per second"),
-                _bars("sps_overall", "Steps per second, whole run"),
+                *(_curve(f"sps/{game}", f"{game}: steps per second") for game in games),
+                *(_bars(f"sps_overall/{game}", f"{game}: steps per second, whole run") for game in games),
             ],
         ),
         Part(
             "Attention",
             "Mean, maximum and entropy (nats) of the attention map while training.",
-            [_curve(name, name.replace("_", " ").capitalize()) for name in _ATTENTION],
+            [
+                _curve(f"{name}/{game}", f"{game}: {name.replace('_', ' ')}")
+                for game in games
+                for name in _ATTENTION
+            ],
         ),
         Part(
             "Human gaze",
@@ -93,17 +99,21 @@ def parts(selection: Selection) -> list[Part]:
         ),
         Part(
             "Videos",
-            "Agents at play, with their saliency over game and input.",
+            "Agents at play, with their saliency over game and input, at every step that was filmed.",
             [
                 wr.MediaBrowser(
-                    title=game, media_keys=[video_key(game)], num_columns=2, layout=_layout(12, 10)
+                    title=game,
+                    media_keys=[video_key(game, variant) for variant in _FILMS],
+                    num_columns=2,
+                    layout=_layout(12, 10),
                 )
                 for game in games
             ],
         ),
         Part(
             "Training health",
-            "If a curve looks wrong, look here first.",
+            "If a curve looks wrong, look here first. Mean and standard deviation over all runs of a "
+            "network, whatever their game: add a filter to see one.",
             [_curve(name, name.replace("_", " ").capitalize()) for name in _HEALTH],
         ),
     ]
@@ -134,11 +144,12 @@ def build_workspace(selection: Selection, entity: str, project: str) -> ws.Works
 def build_report(selection: Selection, entity: str, project: str) -> wr.Report:
     """A chapter a part, each with its text and a grid of panels over the experiment's runs."""
     experiment = selection.experiment
+    finished = sum(run.finished for run in selection.runs.values())
     blocks: list[Any] = [
         wr.P(
-            f"{len(selection.runs)} of {len(experiment.cells)} runs of {experiment.total_steps:,} agent "
-            "steps. The tables are computed from the run folders; the panels show what was sent to this "
-            "project."
+            f"{finished} of {len(experiment.cells)} runs of {experiment.total_steps:,} agent steps are "
+            f"finished, {len(selection.runs) - finished} begun. The tables come from the run folders, the "
+            "panels show what was sent to this project."
         ),
         wr.TableOfContents(),
     ]
@@ -201,6 +212,7 @@ def _runs_of(experiment: Experiment) -> expr.And:
         expr.Config("total_steps") == experiment.total_steps,
         expr.Config("game").isin(list(experiment.games)),
         expr.Config("network").isin(list(experiment.networks)),
+        expr.Config("seed").isin(sorted({cell.seed for cell in experiment.cells})),
     )
 
 

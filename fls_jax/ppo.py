@@ -158,7 +158,10 @@ def minibatch_gradients(
     if not 0 < config.microbatch < size:
         return gradients(batch)
     count = size // config.microbatch
-    parts = jax.tree.map(lambda x: x.reshape(count, config.microbatch, *x.shape[1:]), batch)
+    # Every count-th sample, so that a batch that is spread over devices stays so in each microbatch.
+    parts = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(config.microbatch, count, *x.shape[1:]), 1, 0), batch
+    )
 
     def accumulate(total: Any, part: Minibatch) -> tuple[Any, None]:
         return jax.tree.map(lambda t, g: t + g / count, total, gradients(part)), None

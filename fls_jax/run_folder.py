@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def sittings_file(self) -> Path:
+        """One JSON line a sitting: the env_step it went on from, and its code, libraries and machine."""
+        return self.path / "sittings.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """Orbax checkpoints by env_step."""
         return self.path / "checkpoints"

@@ -117,10 +117,13 @@ def pack(folder: RunFolder, project: str) -> list[Parcel]:
     # Without an id from before, one that follows from the run: the first row has its seconds in it.
     training = run_id(folder.path / "wandb", "train") or _short_hash(config, rows[:1])
     linked = config | {"training_run": training}
+    # Imported models are at step 0 and as they will ever be.
+    end = 0 if "imported" in config else last_step(config, str(folder.config_file))
 
     def parcel(job_type: JobType, title: str, content: Content) -> Parcel:
         identity = Identity(_short_hash(training, title), job_type, project, title)
-        return Parcel(identity, linked, content)
+        final = content.row["env_step"] >= end
+        return Parcel(identity, linked, content if final else before_the_end(content))
 
     parcels = []
     if rows and not _sends_itself(folder):
@@ -156,9 +159,12 @@ def settled_rows(folder: RunFolder, config: Row, rows: list[Row]) -> tuple[list[
     return [kept[step] for step in sorted(kept)], note if later else ""
 
 
-def score_key(environment: str, statistic: str, greedy: bool = False) -> str:
-    """W&B's name of a statistic of an evaluation; environment: a game, or BreakoutInfinite."""
-    return f"score/{environment}{'-greedy' * greedy}/{statistic}"
+def score_key(environment: str, protocol: str, statistic: str, greedy: bool = False) -> str:
+    """W&B's name of a statistic of an evaluation; environment: a game, or BreakoutInfinite.
+
+    A panel averages whatever has the same name, so that what must not be averaged is named apart.
+    """
+    return f"score/{environment}{'-greedy' * greedy}/{protocol}/{statistic}"
 
 
 def gaze_key(game: str, protocol: str, space: str, metric: str) -> str:
@@ -172,8 +178,20 @@ def gaze_table_key(game: str, protocol: str, space: str) -> str:
 
 
 def video_key(game: str, variant: str = "") -> str:
-    """W&B's name of a video."""
-    return f"video/{game}{variant and f'-{variant}'}"
+    """W&B's name of a video; variants that differ in a number alone share it."""
+    words = [word for word in variant.split("-") if word and not word.isdigit()]
+    return "-".join([f"video/{game}", *words])
+
+
+def before_the_end(content: Content) -> Content:
+    """The result of a checkpoint that is not the training's last, under names that no final result has."""
+    row = {_apart(name) if "/" in name else name: value for name, value in content.row.items()}
+    return Content(row, {_apart(name): table for name, table in content.tables.items()}, content.videos)
+
+
+def _apart(name: str) -> str:
+    kind, rest = name.split("/", 1)
+    return f"{kind}-before-the-end/{rest}"
 
 
 def evaluation_content(evaluation: Evaluation) -> Content:
@@ -187,7 +205,9 @@ def evaluation_content(evaluation: Evaluation) -> Content:
     if summary.get("human_normalised"):
         numbers["human_normalised"] = summary["human_normalised"]["mean"]
     environment, greedy = evaluation.environment, evaluation.greedy
-    values = {score_key(environment, name, greedy): number for name, number in numbers.items()}
+    values = {
+        score_key(environment, evaluation.protocol, name, greedy): number for name, number in numbers.items()
+    }
     columns = {column: [game.get(column) for game in evaluation.games] for column in evaluation.games[0]}
     row = {"env_step": evaluation.env_step, "protocol": evaluation.protocol, **values}
     return Content(row, {f"games/{environment}{'-greedy' * greedy}": columns})
@@ -203,6 +223,8 @@ def gaze_content(game: str, summary: dict[str, Any]) -> Content:
     for metric in metrics:
         columns[metric] = [scores[map_name][metric]["mean"] for map_name in scores]
         columns[f"{metric} coverage"] = [scores[map_name][metric]["coverage"] for map_name in scores]
+        ends = [scores[map_name][metric]["interval_frames"] or (None, None) for map_name in scores]
+        columns[f"{metric} low"], columns[f"{metric} high"] = map(list, zip(*ends, strict=True))
     return Content({"env_step": summary["env_step"], **values}, {gaze_table_key(*where): columns})
 
 

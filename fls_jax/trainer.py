@@ -18,6 +18,7 @@ import numpy as np
 from fls_jax.collector import Collector, Rollout
 from fls_jax.config import TrainConfig
 from fls_jax.envs import AtariPool
+from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size
 from fls_jax.networks.modules import ActorCritic, count_parameters
 from fls_jax.networks.specs import network_spec
@@ -107,6 +108,16 @@ def atari_pool(config: TrainConfig, seed: int) -> AtariPool:
     )
 
 
+def check_spread(config: TrainConfig, devices: int) -> None:
+    """UserError where the samples of a gradient do not divide evenly among the devices."""
+    for name, size in (("Minibatches", config.minibatch_size), ("Microbatches", config.microbatch)):
+        if size % devices:
+            raise UserError(
+                f"{name} of {size} samples do not divide among {devices} devices: choose fewer --devices, or "
+                "change --microbatch, --minibatches, --num-envs or --rollout-length."
+            )
+
+
 class Trainer:
     """A training run in memory.
 
@@ -125,6 +136,7 @@ class Trainer:
         self.config = config
         tiny = network is not None and count_parameters(network) < TINY_NETWORK
         self.placement = Placement(config.devices, config.num_envs, inline=tiny)
+        check_spread(config, self.placement.count)
         self._make_pool = make_pool
         self._pool = make_pool(config, config.seed)
         self.network = network or build_network(config, self._pool.num_actions, self.placement.count)

@@ -99,9 +99,11 @@ class _Job:
         if not folder.config_file.exists():
             self.write_config(details)
         self.record = Record(folder.record_file, self.saved)
+        self.write_sitting(details)
         self.wandb = WandbRun(
             folder.path, config.to_json() | details, "train", tracking.mode, tracking.project
         )
+        self.wandb.catch_up(read_record(folder.record_file))
 
     def write_config(self, details: dict[str, Any]) -> None:
         try:
@@ -111,6 +113,12 @@ class _Job:
                 f"{self.folder.config_file} cannot be written ({error.strerror}): make room or rights, or "
                 "choose another --run-dir."
             ) from error
+
+    def write_sitting(self, details: dict[str, Any]) -> None:
+        """Add this sitting to those that have left something; config.json knows the first one alone."""
+        own = {name: details[name] for name in ("backend", "allocator", "versions", "machine", "commit")}
+        with contextlib.closing(Record(self.folder.sittings_file, self.saved - 1)) as sittings:
+            sittings.write({"env_step": self.saved, **own})
 
     def resume(self) -> None:
         """Restore the latest checkpoint that can be read, and say so."""

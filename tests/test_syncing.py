@@ -65,8 +65,8 @@ def killed_and_resumed(path: Path) -> Path:
 
 def test_everything_a_folder_holds_read_back(tmp_path):
     path = killed_and_resumed(tmp_path / "runs" / "a")
-    write_evaluation(path, [3.0, 5.0], step=4096)
-    write_gaze(path, {"model": {"nss": 1.5, "kl": None}, "uniform": {"nss": 0.5, "kl": 2.0}}, step=4096)
+    write_evaluation(path, [3.0, 5.0])
+    write_gaze(path, {"model": {"nss": 1.5, "kl": None}, "uniform": {"nss": 0.5, "kl": 2.0}})
     film = path / "video" / "4096.mp4"
     film.parent.mkdir()
     film.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
@@ -103,10 +103,11 @@ def test_everything_a_folder_holds_read_back(tmp_path):
     linked = {job: start["config"]["update"].get("training_run") for job, (start, _) in by_job.items()}
     assert linked == {"train": None} | dict.fromkeys(("evaluate", "gaze", "video"), training["run_id"])
     evaluation, records = by_job["evaluate"]
-    assert evaluation["display_name"] == "Pong-cnn_sparse_fls-seed9-evaluate-4096-standard"
+    assert evaluation["display_name"] == f"Pong-cnn_sparse_fls-seed9-evaluate-{LAST_STEP}-standard"
     (scores,) = history(records)
-    assert (scores["env_step"], scores["score/Pong/mean"], scores["score/Pong/games"]) == (4096, 4.0, 2)
-    assert scores["score/Pong/low"] <= 4.0 <= scores["score/Pong/high"]
+    prefix = "score/Pong/aligned"
+    assert (scores["env_step"], scores[f"{prefix}/mean"], scores[f"{prefix}/games"]) == (LAST_STEP, 4.0, 2)
+    assert scores[f"{prefix}/low"] <= 4.0 <= scores[f"{prefix}/high"]
     (table,) = (tmp_path / "out").glob("wandb/offline-run-*/files/media/table/games/Pong*.table.json")
     content = json.loads(table.read_text())
     assert [line[content["columns"].index("return")] for line in content["data"]] == [3.0, 5.0]
@@ -115,8 +116,12 @@ def test_everything_a_folder_holds_read_back(tmp_path):
     assert "gaze/Pong/aligned-screen/kl" not in gaze
     (table,) = (tmp_path / "out").glob("wandb/offline-run-*/files/media/table/gaze-maps/**/*.table.json")
     content = json.loads(table.read_text())
-    assert content["columns"] == ["map", "nss", "nss coverage", "kl", "kl coverage"]
-    assert content["data"] == [["model", 1.5, 0.9, None, 0.0], ["uniform", 0.5, 0.9, 2.0, 0.9]]
+    columns = [f"{metric}{part}" for metric in ("nss", "kl") for part in ("", " coverage", " low", " high")]
+    assert content["columns"] == ["map", *columns]
+    assert content["data"] == [
+        ["model", 1.5, 0.9, 1.4, 1.6, None, 0.0, None, None],
+        ["uniform", 0.5, 0.9, 0.4, 0.6, 2.0, 0.9, 1.9, 2.1],
+    ]
     (video,) = history(by_job["video"][1])
     assert video["env_step"] == 4096
     assert video["video/Pong._type"] == "video-file"
@@ -191,7 +196,8 @@ class TestDryRun:
         assert capsys.readouterr().out.splitlines() == [
             f"{path}  train: 4 rows (1 more after the latest checkpoint, which resuming would replace)"
             "  -> not sent",
-            f"{path}  evaluate-4096-standard: 10 numbers, table games/Pong of 2 rows  -> not sent",
+            f"{path}  evaluate-4096-standard: 10 numbers, table games-before-the-end/Pong of 2 rows"
+            "  -> not sent",
         ]
         assert sorted(path.rglob("*")) == before
 
@@ -221,6 +227,45 @@ class TestPack:
         assert isinstance(training.what, list)
         assert [each["env_step"] for each in training.what] == [LAST_STEP - 1024, LAST_STEP]
         assert training.note == ""
+
+    def test_what_must_not_be_averaged_has_names_of_its_own(self, tmp_path):
+        """A panel takes the mean of whatever is called the same."""
+        path = write_run(tmp_path / "a", CELL, [1.0])
+        write_evaluation(path, [1.0], step=1024)
+        write_evaluation(path, [2.0])
+        write_evaluation(path, [3.0], mode="greedy")
+        paper = write_evaluation(path, [4.0], mode="infinite")
+        paper.write_text(paper.read_text().replace('"protocol": "aligned"', '"protocol": "paper"'))
+        write_gaze(path, {"model": {"nss": 1.5}}, step=1024)
+        means = {}
+        for parcel in pack(RunFolder(path), "p")[1:]:
+            means |= {
+                name: value for name, value in parcel.what.row.items() if name.endswith(("mean", "nss"))
+            }
+        assert means == {
+            "score-before-the-end/Pong/aligned/mean": 1.0,
+            "score/Pong/aligned/mean": 2.0,
+            "score/Pong-greedy/aligned/mean": 3.0,
+            "score/BreakoutInfinite/paper/mean": 4.0,
+            "gaze-before-the-end/Pong/aligned-screen/nss": 1.5,
+        }
+
+    def test_an_imported_model_is_as_it_will_ever_be(self, tmp_path):
+        path = write_run(tmp_path / "a", CELL, [], imported={"source": "model.pkl"})
+        write_evaluation(path, [2.0], step=0)
+        (evaluation,) = pack(RunFolder(path), "p")
+        assert evaluation.what.row["score/Pong/aligned/mean"] == 2.0
+
+    def test_films_that_differ_in_a_number_share_a_name(self, tmp_path):
+        path = write_run(tmp_path / "a", CELL, [])
+        (path / "video").mkdir()
+        for name in ("32", "32-gaze-118", "32-gaze-7", "32-gaze-7-paper", "32-2-agents", "64-greedy"):
+            (path / "video" / f"{name}.mp4").write_bytes(b"film")
+        names = [name for parcel in pack(RunFolder(path), "p") for name in parcel.what.videos]
+        assert sorted(names) == [
+            "video/Pong", "video/Pong-agents", "video/Pong-gaze", "video/Pong-gaze", "video/Pong-gaze-paper",
+            "video/Pong-greedy",
+        ]  # fmt: skip
 
     def test_ids_follow_from_the_run_and_are_its_own(self, tmp_path):
         a = RunFolder(write_run(tmp_path / "a", CELL, [1.0], sps=100.0))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fls_jax.errors import UserError
-from fls_jax.tracking import Record, WandbRun, read_record
+from fls_jax.tracking import Record, WandbRun, live, read_record
 from tests.processes import small_disk
 from tests.wandb_server import wandb_server
 
@@ -115,14 +115,16 @@ run.finish()
 """
 
 
-def track(folder: Path, mode: str = "auto", **environment: str) -> subprocess.CompletedProcess:
+def track(
+    folder: Path, mode: str = "auto", script: str = SCRIPT, **environment: str
+) -> subprocess.CompletedProcess:
     """SCRIPT in a process of its own, in a home without W&B settings; what it printed as text."""
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
     folder.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HTTP"))}
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), mode],
+        [sys.executable, "-c", script, str(folder), mode],
         env=kept | {"HOME": str(home), "NETRC": str(home / "netrc")} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -289,3 +291,36 @@ class TestWandb:
         assert err.splitlines() == [
             "fls: W&B failed and is off for this run (the service has died); metrics.jsonl has everything."
         ]
+
+
+class TestCatchUp:
+    """An online run is sent what earlier sittings have recorded offline."""
+
+    @pytest.mark.parametrize(("has", "sent"), [(0, [1024, 2048, 3072]), (2049, [3072]), (3073, [])])
+    def test_rows_that_an_online_run_lacks(self, tmp_path, monkeypatch, has, sent):
+        logged: list[int] = []
+        fake_run = SimpleNamespace(
+            offline=False, step=has, log=lambda values, **_: logged.append(values["env_step"])
+        )
+        monkeypatch.setattr(live, "_start", lambda *_: (fake_run, None))
+        run = WandbRun(tmp_path, CONFIG, "train", "auto", "fls-jax")
+        run.catch_up([row(1), row(2), row(3)])
+        assert logged == sent
+        fake_run.offline = True
+        run.catch_up([row(1), row(2), row(3)])
+        assert logged == sent
+
+    def test_through_wandb_itself(self, tmp_path):
+        folder = tmp_path / "run"
+        script = SCRIPT.replace(
+            "for update in range(1, 4)",
+            "run.catch_up([{'env_step': 1024, 'sps': 98.0}])\nfor update in range(2, 4)",
+        )
+        with wandb_server("file_stream") as server:
+            for _ in range(2):
+                ended = track(folder, script=script, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+                assert (ended.stdout, ended.stderr) == ("", "")
+            (stored,) = server.runs.values()
+        assert [(line["env_step"], line["sps"]) for line in stored.history] == [
+            (1024, 98.0), (2048, 99.0), (3072, 99.0),
+        ]  # fmt: skip

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
-from fls_jax.trainer import EpisodeStatistics, Trainer
+from fls_jax.trainer import EpisodeStatistics, Trainer, check_spread
 from fls_jax.types import EnvStep, NetworkOutput
 
 PONG = TrainConfig(
@@ -166,21 +167,24 @@ def test_statistics_keep_the_last_hundred_whole_games():
 
 
 FOUR_DEVICES = """
-import dataclasses, json, sys
+import dataclasses, sys
 import jax, numpy as np
+from jax.flatten_util import ravel_pytree
 from tests.test_trainer import PONG, train
-devices = int(sys.argv[1])
+devices, microbatch, file = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 assert len(jax.local_devices()) == 4
-trainer, rows = train(dataclasses.replace(PONG, devices=devices, learning_rate=1e-3), 3)
+config = dataclasses.replace(PONG, devices=devices, microbatch=microbatch, learning_rate=1e-3)
+before = np.asarray(ravel_pytree(train(config, 0)[0].state.params)[0])
+trainer, rows = train(config, 3)
 spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
 assert spread == {devices}, spread
-leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(trainer.state.params)]
-norms = [float(np.linalg.norm(leaf)) for leaf in leaves]
-print(json.dumps([norms, [row["loss"] for row in rows]]))
+after = np.asarray(ravel_pytree(trainer.state.params)[0])
+np.savez(file, before=before, after=after, losses=[row["loss"] for row in rows])
 """
 
 
-def test_four_devices_train_as_one():
+@pytest.mark.parametrize("microbatch", [0, 8])
+def test_four_devices_train_as_one(microbatch, tmp_path):
     """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
@@ -189,7 +193,7 @@ def test_four_devices_train_as_one():
     results = []
     for devices in ("1", "4"):
         run = subprocess.run(
-            [sys.executable, "-c", FOUR_DEVICES, devices],
+            [sys.executable, "-c", FOUR_DEVICES, devices, str(microbatch), str(tmp_path / f"{devices}.npz")],
             env=environment,
             capture_output=True,
             text=True,
@@ -197,7 +201,19 @@ def test_four_devices_train_as_one():
             check=False,
         )
         assert run.returncode == 0, run.stderr[-2000:]
-        results.append(json.loads(run.stdout.splitlines()[-1]))
-    (one, losses_one), (four, losses_four) = results
-    np.testing.assert_allclose(losses_four, losses_one, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(four, one, rtol=1e-3, atol=1e-4)
+        results.append(dict(np.load(tmp_path / f"{devices}.npz")))
+    one, four = results
+    np.testing.assert_allclose(four["losses"], one["losses"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(four["before"], one["before"])
+    trained = np.linalg.norm(one["after"] - one["before"])
+    assert np.linalg.norm(four["after"] - one["after"]) < 0.01 * trained
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"minibatches": 16}, "Minibatches of 2 samples"), ({"microbatch": 2}, "Microbatches of 2 samples")],
+)
+def test_samples_that_do_not_divide_among_the_devices_are_refused(change, words):
+    with pytest.raises(UserError, match=f"{words} do not divide among 4 devices"):
+        check_spread(dataclasses.replace(PONG, **change), 4)
+    check_spread(dataclasses.replace(PONG, **change), 2)

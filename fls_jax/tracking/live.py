@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,14 @@ class WandbRun:
             self._run, self.failure = _start(directory, config, job_type, mode, project)
         except Exception as error:
             self.failure = _off(error)
+
+    def catch_up(self, rows: Sequence[Row]) -> None:
+        """Send the rows of earlier sittings that an online run lacks, because they were offline."""
+        if self._run is None or self._run.offline:
+            return
+        for row in rows:
+            if row["env_step"] >= self._run.step:  # before that, W&B takes none
+                self.log(row)
 
     def log(self, row: Row) -> None:
         """Send one row, which carries `env_step`; values that are None are left out."""

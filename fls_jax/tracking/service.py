@@ -14,6 +14,8 @@ JobType = Literal["train", "evaluate", "gaze", "video"]
 # How long W&B may hold up the start and the end of an online run.
 START_SECONDS = 20.0
 FINISH_SECONDS = 60.0
+BY_GAME = ("eprewmean", "sps", "sps_overall", "attention_mean", "attention_max", "attention_entropy")
+"""Columns of a training that are sent as `<name>/<Game>` too."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def init_run(wandb: Any, mode: str, arguments: Row, **more: Any) -> Any:
 
 def log_row(run: Any, row: Row, game: str) -> None:
     """One row of a training. W&B's own step is env_step too, so that a row sent twice counts once."""
-    # A workspace cannot show one game in a panel, so that the return has a name of its own for each.
-    by_game = {f"eprewmean/{game}": row.get("eprewmean")}
+    # A panel groups runs by network alone, so that what games differ in has a name of its own for each.
+    by_game = {f"{name}/{game}": row.get(name) for name in BY_GAME}
     run.log(present(row | by_game), step=row["env_step"], commit=True)
 
 

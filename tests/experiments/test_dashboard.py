@@ -36,7 +36,8 @@ def runs(tmp_path_factory):
         write_evaluation(path, returns, game="MsPacman")
         write_gaze(path, GAZE)
         (path / "video").mkdir()
-        (path / "video" / "1999872.mp4").write_bytes(b"film")
+        for variant in ("", "-greedy", "-paper", "-2-agents", "-gaze-118", "-gaze-118-paper"):
+            (path / "video" / f"1999872{variant}.mp4").write_bytes(b"film")
     return root
 
 
@@ -77,9 +78,8 @@ def sent(root):
     (path, *_) = sorted(root.iterdir())
     names = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "training.md").read_text()))
     logged = []
-    log_row(
-        type("Run", (), {"log": lambda _, values, **__: logged.append(values)})(), row(1, 1.0), "MsPacman"
-    )
+    training = row(1, 1.0, attention_mean=0.1, attention_max=0.2, attention_entropy=3.0)
+    log_row(type("Run", (), {"log": lambda _, values, **__: logged.append(values)})(), training, "MsPacman")
     names |= set(logged[0])
     for parcel in pack(RunFolder(path), "p")[1:]:
         names |= {*parcel.what.row, *parcel.what.tables, *parcel.what.videos}
@@ -92,10 +92,11 @@ def test_shows_what_is_sent_and_nothing_else(selection, runs):
         of_the_game = {name for name in names if "Pong" not in name and "Breakout" not in name}
         assert of_the_game <= sent(runs)
         assert {
-            "eprewmean/MsPacman", "score/MsPacman/mean", "sps", "attention_entropy", "video/MsPacman",
+            "eprewmean/MsPacman", "score/MsPacman/aligned/mean", "sps/MsPacman",
+            "attention_entropy/MsPacman", "video/MsPacman", "video/MsPacman-gaze",
             "gaze/MsPacman/aligned-screen/nss", "gaze-maps/MsPacman/aligned-screen", "approx_kl",
         } <= names  # fmt: skip
-        for pattern in ("eprewmean/{}", "score/{}/mean", "video/{}"):
+        for pattern in ("eprewmean/{}", "score/{}/aligned/mean", "video/{}", "sps_overall/{}"):
             assert {pattern.format(game) for game in PILOT.games} <= names
         assert "gaze/Pong/aligned-screen/nss" not in names  # no human gaze for Pong
 
@@ -132,10 +133,25 @@ def test_runs_of_the_experiment_alone_in_the_figures_colours(selection):
         "total_steps": 2_000_000,
         "game": list(PILOT.games),
         "network": ["cnn", "cnn_sparse_fls"],
+        "seed": [1, 9],
     }
     assert runset["grouping"] == [{"section": "config", "name": "network.value"}]
     assert sorted(spec["customRunColors"].values()) == sorted(
         STYLES[name].colour for name in ("cnn", "cnn_sparse_fls")
+    )
+
+
+def test_the_report_counts_what_is_finished(tmp_path):
+    write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0], updates=[9])
+    text = validated_json(build_report(select(load_runs([tmp_path]), PILOT), "e", "p"))
+    assert "0 of 12 runs of 2,000,000 agent steps are finished, 1 begun." in text
+
+
+def test_what_is_left_out_of_the_tables_is_said(tmp_path):
+    write_run(tmp_path / "runs" / "a", Cell("Pong", "cnn_daqn", 1), [1.0])
+    done = dashboard(tmp_path / "runs", tmp_path)
+    assert (
+        f"Left out of the tables: {tmp_path / 'runs' / 'a'}: Pong, cnn_daqn, seed 1 is no cell" in done.stdout
     )
 
 
@@ -206,7 +222,7 @@ def test_with_a_key_saved_and_saved_again_in_the_same_place(runs, tmp_path):
         assert len(server.views) == 2
         assert {view["type"] for view in server.views.values()} == {"runs", "project-view"}
         for view in server.views.values():
-            assert shown(view["spec"]) >= {"eprewmean/MsPacman", "score/MsPacman/mean"}
+            assert shown(view["spec"]) >= {"eprewmean/MsPacman", "score/MsPacman/aligned/mean"}
 
 
 def test_a_refused_dashboard_is_told(runs, tmp_path):

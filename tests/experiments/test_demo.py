@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
 import av
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 
 from experiments.demo import Settings, main, make_demo
+from experiments.pretrained import Settings as ShipSettings
+from experiments.pretrained import ship
 from fls_jax.drawing import AgentTile
 from fls_jax.errors import UserError
 from fls_jax.run_folder import RunFolder
@@ -77,7 +80,7 @@ def test_the_shipped_agents_are_left_as_they_are(demo, agents):
     assert not list(agents.rglob("video"))
 
 
-def test_again_plays_only_what_was_not_played(demo, capsys):
+def test_again_keeps_the_games(demo, capsys):
     settings, written = demo
     file, _ = games_played(settings, "cnn")
     before = file.stat().st_mtime_ns
@@ -114,6 +117,39 @@ def test_without_records_the_curves_say_so(tmp_path, monkeypatch, agents, capsys
     last = capsys.readouterr().out.split("\n\n")[-1].splitlines()
     assert len(last) == 7
     assert all(line.startswith(str(tmp_path / "demo")) for line in last)
+
+
+def test_a_copy_cut_short_is_made_again(agents, tmp_path, monkeypatch):
+    copied = shutil.copytree
+
+    def cut(source, target, **options):
+        target.mkdir()
+        shutil.copyfile(source / "config.json", target / "config.json")
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copytree", cut)
+    with pytest.raises(UserError, match=r"No space left on device.*make room"):
+        make_demo(Settings(agents, tmp_path, games=1, steps=1, out=tmp_path / "demo"))
+    monkeypatch.setattr(shutil, "copytree", copied)
+    make_demo(Settings(agents, tmp_path, games=1, steps=1, out=tmp_path / "demo"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("game", "../../elsewhere"), ("network", "../../elsewhere")])
+def test_a_config_cannot_name_a_place_outside(tmp_path, name, value):
+    edit_config(shipped(tmp_path / "run", tmp_path / "pretrained", network="cnn"), **{name: value})
+    with pytest.raises(UserError, match=f"There is no {name}"):
+        make_demo(Settings(tmp_path / "pretrained", out=tmp_path / "a" / "b" / "demo"))
+    assert not list(tmp_path.rglob("elsewhere"))
+
+
+def test_an_unfinished_agent_is_called_so(tmp_path, monkeypatch):
+    for drawn in ("_films", "_curves"):
+        monkeypatch.setattr(f"experiments.demo.{drawn}", lambda *_: [])
+    run = write_agent(tmp_path / "run", network="cnn")
+    edit_config(run, total_steps=4096)
+    ship(ShipSettings(run, out=tmp_path / "pretrained", unfinished=True))
+    make_demo(Settings(tmp_path / "pretrained", tmp_path, games=1, steps=1, out=tmp_path / "demo"))
+    assert "| Breakout | cnn | 2,048, unfinished |" in (tmp_path / "demo" / "scores.md").read_text()
 
 
 def test_with_nothing_to_show_it_says_what_is_missing(tmp_path, monkeypatch, capsys):

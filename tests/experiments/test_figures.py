@@ -23,7 +23,7 @@ from experiments.runs import Runs, load_runs
 from experiments.selection import select
 from experiments.style import STYLES
 from experiments.tables import runs_table, score_table
-from tests.experiments.folders import write_pilot, write_run
+from tests.experiments.folders import UPDATES, write_pilot, write_run
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_what_is_left_out_is_listed_and_matplotlibs_settings_are_left_alone(pilo
     assert dict(matplotlib.rcParams) == before
     page = (tmp_path / "out" / "pilot" / "README.md").read_text()
     left_out = page.split("## Left out")[1]
-    assert f"- `{tmp_path / 'runs' / 'b'}`: " in left_out
+    assert f"- {tmp_path / 'runs' / 'b'}: " in left_out
     assert "runs/a" not in left_out
     assert "| Pong | cnn | 1 | *unfinished* | 0 | *unknown* | *none yet* |" in page
 
@@ -140,6 +140,21 @@ def test_curves_show_the_runs(pilot):
         "CNN (baseline): 2 seeds",
         "Sparse FLS: 1 to 2 seeds",
     ]
+
+
+def test_a_seed_under_way_does_not_cut_off_the_others(tmp_path):
+    write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0, 2.0, 3.0], [100, 200, UPDATES])
+    write_run(tmp_path / "b", Cell("Pong", "cnn", 9), [1.0, 2.0], [100, 200])
+    write_run(tmp_path / "c", Cell("MsPacman", "cnn", 1), [None], [1])
+    figure = draw_curves(select(load_runs([tmp_path]), PILOT), ("cnn", "cnn_sparse_fls"), "Title")
+    pong, pacman, breakout = figure.axes
+    (line,) = [line for line in pong.lines if line.get_color() == STYLES["cnn"].colour]
+    assert len(line.get_xdata()) == 3
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["CNN (baseline): 1 seed"]
+    said = [[text.get_text() for text in axes.texts] for axes in (pong, pacman, breakout)]
+    assert "Sparse FLS: not run" in said[0]
+    assert said[1:] == [["no whole game yet or not run"], ["not run"]]
 
 
 def test_scores_show_intervals_and_reasons(pilot):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import pytest
@@ -30,13 +31,21 @@ def run(tmp_path):
     """A finished run, with what the jobs leave in its folder."""
     run = write_agent(tmp_path / "run")
     for name in (
-        "gaze/paper-screen/summary.json",
+        "gaze/paper-screen/frames.csv",
         "gaze/paper-screen/trials.json",
         "video/2048.mp4",
         "wandb/x",
+        "wandb/train-run-id",
+        "sittings.jsonl",
     ):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
-        (run / name).write_text("{}")
+        (run / name).write_text(f"content of {name}")
+    summary = {
+        "run": str(run),
+        "dataset": {"path": str(tmp_path / "data"), "release": "v1"},
+        "complete": False,
+    }
+    (run / "gaze" / "paper-screen" / "summary.json").write_text(json.dumps(summary))
     return run
 
 
@@ -46,13 +55,19 @@ def test_a_finished_run_is_kept_without_its_optimiser(run, tmp_path, monkeypatch
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
     assert {path.name for path in kept.iterdir()} == {
-        "config.json", "metrics.jsonl", "checkpoints", "evaluation", "gaze",
+        "config.json", "metrics.jsonl", "sittings.jsonl", "checkpoints", "evaluation", "gaze", "wandb",
     }  # fmt: skip
     assert {path.name for path in (kept / "checkpoints" / str(STEP)).iterdir()} <= {
         "params", "_CHECKPOINT_METADATA",
     }  # fmt: skip
-    for name in ("config.json", "metrics.jsonl", "gaze/paper-screen/trials.json"):
+    for name in (
+        "config.json", "metrics.jsonl", "sittings.jsonl", "gaze/paper-screen/trials.json",
+        "wandb/train-run-id",
+    ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()
+    assert [path.name for path in (kept / "wandb").iterdir()] == ["train-run-id"]
+    summary = json.loads((kept / "gaze" / "paper-screen" / "summary.json").read_text())
+    assert (summary["run"], summary["dataset"]) == ("run", {"path": "data", "release": "v1"})
     assert load_agent(kept).step == STEP
     (found,) = load_runs([tmp_path / "kept"]).runs
     assert len(found.evaluations) == 1
@@ -79,6 +94,25 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     with pytest.raises(UserError, match="later state of this one: give --replace"):
         keep(Settings(tmp_path / "run", out=tmp_path / "kept"))
     assert read_record(kept / "metrics.jsonl") == resumed
+
+
+def test_what_a_killed_run_had_after_its_checkpoint_may_change(run, tmp_path):
+    kept = keep(Settings(run, out=tmp_path / "kept"))
+    with (kept / "metrics.jsonl").open("a") as record:
+        record.write(json.dumps(row(3, 5.0)) + "\n")
+    keep(Settings(run, out=tmp_path / "kept"))
+    assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
+
+
+def test_beside_the_pilot_only_the_pilot_is_kept(run, tmp_path, monkeypatch):
+    home = tmp_path / "pilot"
+    monkeypatch.setattr("experiments.keep.HOME", home)
+    with pytest.raises(UserError, match=r"is no run of the pilot \(there is no Cell\(game='Breakout'"):
+        keep(Settings(run, out=home))
+    edit_config(run, network="cnn", seed=1)
+    with pytest.raises(UserError, match=r"no run of the pilot \(total_steps: 2000000 -> 2048\)"):
+        keep(Settings(run, out=home))
+    assert not home.exists()
 
 
 def test_another_runs_record_is_replaced_only_when_asked(run, tmp_path):

@@ -34,8 +34,7 @@ def test_a_run_as_tables(tmp_path):
     (run,) = found.runs
     assert run.finished
     assert run.steps_per_second == 200
-    assert run.final_evaluation("Pong").returns == [1, 2, 6]
-    assert run.final_evaluation("BreakoutInfinite") is None
+    assert [each.returns for each in run.final_evaluations] == [[1, 2, 6]]
 
 
 def test_no_runs_are_empty_tables(tmp_path):
@@ -143,6 +142,30 @@ def test_other_runs_are_no_cells(tmp_path):
     assert "trained further" in reasons["again"]
     assert "no cell" in reasons["other"]
     assert reasons["smoke"].endswith("(total_steps: 2000000 -> 10240)")
+
+
+def test_of_two_copies_of_a_run_the_one_with_results_is_taken(tmp_path):
+    write_run(tmp_path / "a", CNN, [1.0])
+    write_evaluation(write_run(tmp_path / "b", CNN, [1.0]), [3.0])
+    selection = select(load_runs([tmp_path]), PILOT)
+    assert selection.state(CNN) == "evaluated"
+    (problem,) = selection.problems
+    assert (problem.path.name, problem.reason) == ("a", f"the same cell as {tmp_path / 'b'}, which is as far")
+
+
+def test_scores_of_two_protocols_are_not_put_together(tmp_path):
+    def under_paper(path, returns):
+        file = write_evaluation(path, returns)
+        file.write_text(file.read_text().replace('"protocol": "aligned"', '"protocol": "paper"'))
+        return file
+
+    paper = under_paper(write_run(tmp_path / "a", CNN, [1.0]), [3.0])
+    alone = select(load_runs([tmp_path]), PILOT)
+    assert (alone.protocol, alone.state(CNN), alone.problems) == ("paper", "evaluated", [])
+    write_evaluation(write_run(tmp_path / "b", FLS, [1.0]), [5.0])
+    both = select(load_runs([tmp_path]), PILOT)
+    assert (both.protocol, both.state(FLS), both.state(CNN)) == ("aligned", "evaluated", "not evaluated")
+    assert [problem.path for problem in both.problems] == [paper]
 
 
 def test_a_run_without_rows(tmp_path):

@@ -7,12 +7,13 @@ import pytest
 
 from experiments.free_lunch import free_lunch_table
 from experiments.grid import PAPER, PILOT, Cell
-from experiments.presentation import Empty
+from experiments.presentation import Empty, drawing_settings, write_table
 from experiments.runs import Runs, load_runs
 from experiments.selection import select
 from experiments.tables import number, parameter_table, runs_table, score_table, signed
 from experiments.throughput import throughput_table
 from fls_jax.networks.specs import NETWORKS
+from fls_jax.tracking import Record
 from tests.experiments.folders import PROVENANCE, write_evaluation, write_run
 
 
@@ -98,9 +99,44 @@ def test_over_all_games_and_other_machines(tmp_path):
     table = free_lunch_table(select(load_runs([tmp_path]), PILOT))
     expected = np.mean([4 / 35.3, 4 / 28.8])
     assert cells(table, "all games")["human-normalised difference"] == f"+{expected:.3f}"
-    assert cells(table, "Pong")["time per step"] == "other machine"
+    assert cells(table, "Pong")["time per step"] == "other machine or code"
     assert cells(table, "Breakout")["time per step"] == "1.00x"
     assert table.rules[-1] == len(table.rows) - 1
+
+
+def test_sittings_on_other_machines_and_code_are_named(tmp_path):
+    """A run that moved is not shown under the machine where it began, and its speed compared with none."""
+    for network in ("cnn", "cnn_sparse_fls"):
+        write_run(tmp_path / network, Cell("Pong", network, 1), [1.0, 2.0])
+    place = lambda: select(load_runs([tmp_path]), PILOT)  # noqa: E731
+    assert cells(free_lunch_table(place()), "Pong")["time per step"] == "1.00x"
+    other = {"machine": PROVENANCE["machine"] | {"cpu": "Abacus 2"}, "commit": "f" * 40}
+    sittings = Record(tmp_path / "cnn" / "sittings.jsonl")
+    for step, details in ((0, {}), (1024, other), (2048, {})):
+        sittings.write({"env_step": step, **PROVENANCE, **details})
+    sittings.close()
+    row = cells(runs_table(place()), "Pong", "cnn", "1")
+    assert row["machine"] == "Abacus 1, 2 cores; Abacus 2, 2 cores"
+    assert row["commit"] == "0123456789, ffffffffff"
+    assert cells(free_lunch_table(place()), "Pong")["time per step"] == "other machine or code"
+
+
+def test_an_unfinished_run_has_no_speed_to_compare(tmp_path):
+    write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0])
+    write_run(tmp_path / "b", Cell("Pong", "cnn_sparse_fls", 1), [1.0], updates=[9])
+    row = cells(free_lunch_table(select(load_runs([tmp_path]), PILOT)), "Pong")
+    assert (row["steps/s of cnn"], row["steps/s"], row["time per step"]) == ("200", "", "")
+
+
+def test_texts_of_others_are_no_markup(tmp_path):
+    strange = PROVENANCE["machine"] | {"cpu": "<script>alert(1)</script> | $x^{$ 2\nGHz"}
+    write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0], machine=strange)
+    table = runs_table(select(load_runs([tmp_path]), PILOT))
+    (line,) = [line for line in table.markdown().splitlines() if "GHz" in line]
+    assert "&lt;script>alert(1)&lt;/script> / $x^{$ 2 GHz, 2 cores" in line
+    assert line.count("|") == len(table.columns) + 1
+    with drawing_settings():
+        write_table(table, tmp_path)  # which must not be read as a formula
 
 
 def test_runs(pair):

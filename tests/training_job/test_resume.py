@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from fls_jax.checkpoints import checkpoint_steps
+from fls_jax.tracking import read_record
 from tests.processes import (
     TOTAL,
     UPDATE_STEPS,
@@ -17,6 +19,10 @@ from tests.processes import (
     run_training,
 )
 from tests.training_job.conftest import log_of
+
+
+def read_sittings(folder):
+    return read_record(folder / "sittings.jsonl")
 
 
 def test_a_run_has_what_is_promised(finished):
@@ -30,6 +36,44 @@ def test_a_run_has_what_is_promised(finished):
     assert config["action_names"] == ["NOOP", "FIRE", "RIGHT", "LEFT", "RIGHTFIRE", "LEFTFIRE"]
     assert {"versions", "commit", "preprocessing", "learning_rate"} <= set(config)
     assert all(set(row) == set(rows[0]) for row in rows)
+    seconds = np.diff([0.0] + [row["seconds_total"] for row in rows])
+    sps = np.array([row["sps"] for row in rows])
+    resumed = [row["env_step"] for row in read_sittings(finished)][1] // UPDATE_STEPS
+    # Between two rows of a sitting there is one update; the first one of a sitting also waits for its start.
+    same_sitting = np.arange(len(rows)) != resumed
+    np.testing.assert_allclose((UPDATE_STEPS / sps)[same_sitting], seconds[same_sitting], rtol=0.2, atol=0.02)
+    for row in rows:
+        assert row["sps_overall"] == pytest.approx(row["env_step"] / row["seconds_total"])
+        phases = [value for name, value in row.items() if name.startswith("seconds_") and "total" not in name]
+        assert len(phases) == 5
+        assert min(phases) >= 0
+    saved = {row["update"] for row in rows if row["seconds_checkpoint"] > 0}
+    # Of the second sitting; the row after a checkpoint says what saving it took.
+    assert {update for update in saved if update > resumed + 1} == {
+        update for update in range(resumed + 2, UPDATES + 1) if update % 10 == 1
+    }
+
+
+def test_each_sitting_says_what_it_ran_on(interrupted_once, finished_once):
+    (first,) = read_sittings(interrupted_once)
+    config = json.loads((finished_once / "config.json").read_text())
+    assert first == {"env_step": 0} | {name: config[name] for name in list(first)[1:]}
+    assert {"commit", "versions", "machine", "backend"} < set(first)
+    again, second = read_sittings(finished_once)
+    assert again == first
+    assert second == first | {"env_step": read_rows(interrupted_once)[-1]["env_step"]}
+
+
+def test_a_sitting_that_left_nothing_is_not_kept(interrupted, tmp_path):
+    (first,) = read_sittings(interrupted)
+    with (interrupted / "sittings.jsonl").open("a") as file:
+        step = read_rows(interrupted)[-1]["env_step"]
+        file.writelines(
+            json.dumps(first | {"env_step": at, "commit": "lost"}) + "\n" for at in (step, step + 16)
+        )
+    with Training(interrupted, tmp_path / "log") as training:
+        training.wait_until(lambda: "lost" not in (interrupted / "sittings.jsonl").read_text())
+    assert [each["env_step"] for each in read_sittings(interrupted)] == [0, step]
 
 
 def test_a_finished_run_says_so(finished):
