@@ -6,7 +6,7 @@ SEED     ?= 1
 STEPS    ?= 50000000
 PRESET   ?= paper
 RUN      ?= runs/$(GAME)/$(NETWORK)/seed$(SEED)
-RUN_DIR  ?= $(RUN)
+RUN_DIR  ?=
 EXPERIMENT ?= pilot
 ROOTS    ?= runs experiments/results
 PICTURE  ?= docs/moving_picture.webp
@@ -30,7 +30,7 @@ setup: ## Virtual environment in .venv with pinned requirements [ACCEL=auto|cpu|
 train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEPS PRESET=paper|smoke RUN_DIR ARGS='--option value']
 	@$(BIN)/fls train --preset $(PRESET) --game "$(GAME)" --network $(NETWORK) --seed $(SEED) \
 	  $(if $(filter smoke,$(PRESET)),$(if $(filter command line environment,$(origin STEPS)),--total-steps $(STEPS)),--total-steps $(STEPS)) \
-	  --run-dir "$(RUN_DIR)" $(ARGS)
+	  $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(ARGS)
 
 evaluate: setup ## Play whole games with a trained agent and sum them up [RUN ARGS='--games-per-env 8']
 	@$(BIN)/fls evaluate "$(RUN)" $(ARGS)

@@ -30,8 +30,15 @@ esac
 
 wanted=$( (echo "$accel"; cat requirements.txt pyproject.toml scripts/setup.sh) | sha256sum)
 # What was installed is remembered by its digest: a changed pin or another ACCEL installs again.
-[ "$(cat .venv/digest 2>/dev/null || true)" = "$wanted" ] && exit 0
+before=$(cat .venv/accel 2>/dev/null || true)
+if [ "$(cat .venv/digest 2>/dev/null || true)" = "$wanted" ]; then
+  [ "$why" = "as before" ] || echo "setup: JAX for $accel is installed ($why)."
+  exit 0
+fi
 echo "setup: JAX for $accel ($why; choose with ACCEL=cpu|cuda12|cuda13|tpu)"
+if [ -n "$before" ] && [ "$before" != "$accel" ]; then
+  rm -rf .venv  # another accelerator's plugins would still be found
+fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv || fail "$python -m venv failed; on Debian: apt install python3-venv."
 echo "setup: installing the pinned requirements into .venv (a few minutes the first time) ..."
 pip="env PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --quiet --no-input"

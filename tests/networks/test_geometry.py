@@ -1,4 +1,4 @@
-"""Receptive fields from the specs against METHOD's table, gradients and plain loops."""
+"""Receptive fields from the specs against the published table, gradients and plain loops."""
 
 from __future__ import annotations
 
