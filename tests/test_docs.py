@@ -16,7 +16,12 @@ from fls_jax.cli import parse
 from fls_jax.networks.specs import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "experiments/results/README.md",
+]
 
 
 def blocks(page, language):

@@ -1,0 +1,65 @@
+"""What is committed: agents that load and play, cards and a results page that say what the runs say."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from experiments import demo, figures
+from experiments.demo import RECORDS, make_demo
+from experiments.figures import make_figures
+from experiments.model_card import model_card
+from experiments.pretrained import HOME
+from fls_jax import load_agent
+from fls_jax.run_folder import find_runs
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENTS = find_runs(HOME)
+name = pytest.mark.parametrize("agent", AGENTS, ids=lambda path: "-".join(path.parts[-2:]))
+
+
+@name
+def test_a_pretrained_agent_loads_and_its_card_is_its_own(agent):
+    config = json.loads((agent / "config.json").read_text())
+    loaded = load_agent(agent)
+    assert (loaded.game, loaded.network) == agent.parts[-2:] == (config["game"], config["network"])
+    assert loaded.step == config["pretrained"]["env_step"]
+    assert (agent / "README.md").read_text() == model_card(config)
+    assert sum(path.stat().st_size for path in agent.rglob("*") if path.is_file()) < 20e6
+
+
+@pytest.mark.parametrize("path", [*AGENTS, *find_runs(RECORDS)], ids=lambda path: "-".join(path.parts[-3:]))
+def test_nothing_committed_names_a_place_on_the_machine_it_was_made_on(path):
+    for file in path.rglob("*"):
+        if file.is_file() and file.suffix in (".json", ".jsonl", ".md", ""):
+            found = re.search(rb'"(/(home|root|tmp|work|Users|mnt)/[^"]*)"', file.read_bytes())
+            assert not found, (file, found)
+
+
+def test_the_results_page_is_that_of_the_committed_records(tmp_path):
+    settings = figures.Settings(
+        roots=(RECORDS,),
+        out=tmp_path / "figures",
+        page=tmp_path / "README.md",
+        benchmarks=ROOT / "benchmarks/results",
+    )
+    make_figures(settings)
+    committed = (RECORDS / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text() == committed, "run `make results`"
+    written = {path.name for path in (tmp_path / "figures" / "pilot").iterdir()}
+    assert written == {path.name for path in (RECORDS / "figures" / "pilot").iterdir()}
+
+
+def test_the_demo_of_the_shipped_agents_needs_no_network(tmp_path, monkeypatch):
+    def connect(self, address):
+        raise AssertionError(f"the demo called {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    written = make_demo(demo.Settings(games=1, steps=5, out=tmp_path))
+    assert {path.name for path in written} >= {"Pong.mp4", "curves.svg", "scores.md"}
+    rows = [line for line in (tmp_path / "scores.md").read_text().splitlines() if line.startswith("| Pong |")]
+    assert len(rows) == len(AGENTS)
