@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
     drawn: dict[str, list[int]] = {}
     for game, axes in zip(games, panels, strict=True):
         axes.set_title(game, fontsize=10, weight="bold", loc="left")
-        missing = []
+        missing: dict[str, str] = {}
         for network in networks:
             runs = selection.of(game, network)
             # A line ends with its shortest run: one under way must not cut off those that are whole.
@@ -61,12 +61,12 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
             if len(curve):
                 _draw_band(axes, curve, network)
                 drawn.setdefault(network, []).append(int(curve["seeds"].iloc[0]))
-            else:
-                missing.append((network, "no whole game yet" if runs else "not run"))
+            elif selection.experiment.seeds(game, network):
+                missing[network] = "no whole game yet" if runs else "not run"
         axes.set_xlim(0, selection.experiment.total_steps / 1e6)
-        if len(missing) < len(networks):
+        if axes.lines:
             _reference(axes, game)
-        _say_missing(axes, missing, len(networks))
+        _say_missing(axes, missing)
     _label_outer(panels, "agent steps, millions", "return")
     handles = [_handle(network, drawn[network]) for network in networks if network in drawn]
     _finish(figure, title, handles)
@@ -180,17 +180,18 @@ def _handle(network: str, seeds: Sequence[int]) -> Line2D:
     )  # fmt: skip
 
 
-def _say_missing(axes: Axes, missing: Sequence[tuple[str, str]], networks: int) -> None:
-    """Which networks a panel lacks, and why: beneath its title, in its middle where it lacks them all."""
-    look: dict[str, Any] = {"transform": axes.transAxes, "color": MUTED, "style": "italic"}
-    reasons = {reason for _, reason in missing}
-    if len(missing) == networks:
-        axes.text(0.5, 0.5, " or ".join(sorted(reasons)), ha="center", va="center", **look)
+def _say_missing(axes: Axes, missing: Mapping[str, str]) -> None:
+    """Which networks a panel lacks, and why: above it, in its middle where it has none."""
+    reasons = " or ".join(sorted(set(missing.values())))
+    look: dict[str, Any] = {"color": MUTED, "style": "italic"}
+    if not axes.lines:
+        axes.text(
+            0.5, 0.5, reasons or "not planned", transform=axes.transAxes, ha="center", va="center", **look
+        )
         axes.set_yticks([])
     elif missing:
-        few = [f"{style_of(network).label}: {reason}" for network, reason in missing]
-        text = "\n".join(few) if len(few) <= 2 else f"{len(few)} networks: {' or '.join(sorted(reasons))}"
-        axes.text(0.02, 0.97, text, ha="left", va="top", fontsize=7, **look)
+        what = style_of(*missing).label if len(missing) == 1 else f"{len(missing)} networks"
+        axes.set_title(f"{what}: {reasons}", loc="right", fontsize=7.5, **look)
 
 
 def _finish(figure: Figure, title: str, handles: Sequence[Any]) -> None:

@@ -152,9 +152,11 @@ def test_a_seed_under_way_does_not_cut_off_the_others(tmp_path):
     assert len(line.get_xdata()) == 3
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["CNN (baseline): 1 seed"]
-    said = [[text.get_text() for text in axes.texts] for axes in (pong, pacman, breakout)]
-    assert "Sparse FLS: not run" in said[0]
-    assert said[1:] == [["no whole game yet or not run"], ["not run"]]
+    assert pong.get_title(loc="right") == "Sparse FLS: not run"
+    said = [[text.get_text() for text in axes.texts] for axes in (pacman, breakout)]
+    assert said == [["no whole game yet or not run"], ["not run"]]
+    unplanned = draw_curves(select(load_runs([tmp_path]), PILOT), ("cnn", "cnn_daqn"), "Title")
+    assert unplanned.axes[0].get_title(loc="right") == ""
 
 
 def test_scores_show_intervals_and_reasons(pilot):
