@@ -12,8 +12,12 @@ import pytest
 from experiments import demo, figures
 from experiments.demo import RECORDS, make_demo
 from experiments.figures import make_figures
+from experiments.grid import PILOT
 from experiments.model_card import model_card
 from experiments.pretrained import HOME
+from experiments.runs import load_runs
+from experiments.selection import select
+from experiments.tables import number, score_table
 from fls_jax import load_agent
 from fls_jax.run_folder import find_runs
 
@@ -63,3 +67,22 @@ def test_the_demo_of_the_shipped_agents_needs_no_network(tmp_path, monkeypatch):
     assert {path.name for path in written} >= {"Pong.mp4", "curves.svg", "scores.md"}
     rows = [line for line in (tmp_path / "scores.md").read_text().splitlines() if line.startswith("| Pong |")]
     assert len(rows) == len(AGENTS)
+
+
+def test_the_readme_says_what_the_records_say():
+    selection = select(load_runs([RECORDS]), PILOT)
+    told = {}
+    for line in (ROOT / "README.md").read_text().split("## Results")[1].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 6 and cells[0] in PILOT.games:
+            told[cells[0], cells[1]] = cells[2:4]
+    expected = {}
+    for row in score_table(selection).data.to_dict("records"):
+        game, network = row["environment"], row["network"]
+        if row["state"] == "evaluated":
+            ends = f"{number(row['low'])} to {number(row['high'])}"
+            score = f"{number(row['mean'])} ({ends}; {row['games']:.0f} games)"
+            expected[game, network] = [f"{row['seeds']:.0f}", score]
+        else:
+            expected[game, network] = ["", "under way" if selection.of(game, network) else "not run"]
+    assert told == expected
