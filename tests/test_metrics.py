@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -68,7 +68,9 @@ def expected(saliency, fixations, others, baseline, sigma) -> dict[str, np.ndarr
 def assert_scores_agree(actual: dict, wanted: dict, rtol: float = 1e-4, atol: float = 2e-6) -> None:
     assert actual.keys() == wanted.keys()
     for name, value in actual.items():
-        np.testing.assert_allclose(value, wanted[name], rtol=rtol, atol=atol, err_msg=name)
+        # A float32 sum of n pixels may be off by n / 2 * 2^-23 of itself, a density's logarithm by as much.
+        least = 1e-5 if name in ("kl", "kl_smoothed", "information_gain") else atol
+        np.testing.assert_allclose(value, wanted[name], rtol=rtol, atol=max(atol, least), err_msg=name)
 
 
 @functools.cache
@@ -173,7 +175,22 @@ maps_arrays = st.one_of(
 )
 
 
+def nearly_even(value: float) -> np.ndarray:
+    """A map that is even but for its first two pixels."""
+    saliency = np.full(SMALL, value, np.float32)
+    saliency.flat[:2] = 29, 999
+    return saliency
+
+
+def everywhere_but(pixel: int) -> np.ndarray:
+    """One fixation on every pixel but one."""
+    counts = np.ones(SMALL, np.int32)
+    counts.flat[pixel] = 0
+    return counts
+
+
 @settings(max_examples=40, deadline=None)
+@example(nearly_even(320.26562), everywhere_but(2), everywhere_but(0))  # logarithms that nearly cancel
 @given(maps_arrays, counts_arrays, counts_arrays)
 def test_all_metrics_agree_with_the_libraries_on_any_map(saliency, fixations, others):
     batch = saliency[None], fixations[None], others[None]
