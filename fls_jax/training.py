@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from fls_jax.ale import action_names
 from fls_jax.allocator import description as allocator_description
-from fls_jax.checkpoints import CheckpointStore, checkpoint_steps
+from fls_jax.checkpoints import CheckpointStore, checkpoint_steps, load_params
 from fls_jax.config import TrainConfig
 from fls_jax.display import TrainingDisplay
 from fls_jax.envs import games, resolve_game
@@ -53,9 +53,9 @@ def train(
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         if folder.config_file.exists():
             folder.check_same(config)
-        steps = checkpoint_steps(folder.checkpoints)
-        if steps and steps[-1] >= config.num_updates * config.steps_per_update:
-            print(f"This run is finished: {steps[-1]:,} steps in {folder.path}. --fresh trains it anew.")
+        end = config.num_updates * config.steps_per_update
+        if checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder):
+            print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
             return folder
         with contextlib.closing(Trainer(config)) as trainer:
             _Job(config, folder, trainer, stop, tracking).run()
@@ -67,6 +67,15 @@ def resolve(config: TrainConfig) -> TrainConfig:
     if config.network not in NETWORKS:
         raise UserError(f"There is no network {config.network!r}; choose one of: {', '.join(NETWORKS)}.")
     return dataclasses.replace(config, game=resolve_game(config.game)).validated()
+
+
+def _is_sound(folder: RunFolder) -> bool:
+    """Whether the parameters of the latest checkpoint can be read; if not, the run goes on from another."""
+    try:
+        load_params(folder.checkpoints)
+    except UserError:
+        return False
+    return True
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import re
 import signal
 import time
 
-from fls_jax.checkpoints import checkpoint_steps
-from tests.processes import UPDATE_STEPS, UPDATES, Training, read_rows, run_training
+from fls_jax.checkpoints import checkpoint_steps, load_params
+from tests.processes import TOTAL, UPDATE_STEPS, UPDATES, Training, read_rows, run_training
 
 EVERY = 2
 
@@ -78,6 +78,18 @@ def test_killed_again_and_again_it_ends_with_every_update_once(tmp_path, rng):
     assert_sound(run_dir, kept)
     assert len(read_rows(run_dir)) == UPDATES
     assert not is_saving(run_dir)
+
+
+def test_a_finished_run_whose_end_is_damaged_is_finished_again(finished):
+    end = finished / "checkpoints" / str(TOTAL)
+    biggest = max((p for p in (end / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    biggest.write_bytes(biggest.read_bytes()[: biggest.stat().st_size // 2])
+    run = run_training(finished)
+    assert run.returncode == 0, run.stderr
+    assert f"Warning: the checkpoint at step {TOTAL:,} is damaged (" in run.stdout
+    assert f"Finished at step {TOTAL:,} of {TOTAL:,}." in run.stdout
+    assert load_params(finished / "checkpoints")[0] == TOTAL
+    assert [row["update"] for row in read_rows(finished)] == list(range(1, UPDATES + 1))
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(interrupted, tmp_path):
