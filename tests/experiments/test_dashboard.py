@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -168,7 +169,8 @@ def test_the_papers_grid_without_any_run():
 
 def test_json_that_is_read_back_as_something_else_is_refused(selection, monkeypatch):
     report = build_report(selection, "e", "p")
-    monkeypatch.setattr("experiments.wandb_views._plain", lambda model: {"id": id(model)})
+    numbers = itertools.count()  # different at every call
+    monkeypatch.setattr("experiments.wandb_views._plain", lambda model: {"number": next(numbers)})
     monkeypatch.setattr(
         "wandb_workspaces.reports.v2.internal.ReportViewspec.model_validate",
         lambda values: report._to_model(),
