@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -26,7 +25,7 @@ from experiments.command_line import run_command
 from experiments.grid import MAIN_NETWORKS, PILOT
 from experiments.plots import draw_curves
 from experiments.presentation import Empty, Table, drawing_settings, save_figure, write_table
-from experiments.pretrained import HOME
+from experiments.pretrained import HOME, replacing
 from experiments.runs import load_runs
 from experiments.selection import select
 from experiments.tables import million, number, rules_between_games, with_std
@@ -114,11 +113,8 @@ def _copy(source: Path, agents: Path) -> Path:
         target.rename(
             next(q for n in count(1) if not (q := target.with_name(f"{target.name}.old-{n}")).exists())
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        part = Path(temporary) / target.name
+    with replacing(target) as part:
         shutil.copytree(source, part, copy_function=shutil.copyfile)
-        part.rename(target)  # whole or not at all
     return target
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +19,7 @@ import tyro
 
 from experiments.command_line import print_folder, run_command
 from experiments.grid import PILOT, Cell
-from experiments.pretrained import copy_item, put_in_place
+from experiments.pretrained import copy_item, replacing
 from fls_jax.checkpoints import checkpoint_steps
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -70,17 +69,8 @@ def keep(settings: Settings) -> Path:
             f"{target} holds another run, or a later state of this one: give --replace to put {folder.path} "
             "in its place, or another --out."
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-            part = Path(temporary) / target.name
-            _copy(folder, part, steps[-1], ("params",) if steps[-1] >= end else ("params", "learner"))
-            put_in_place(part, target, Path(temporary) / "before")
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
-            "or choose another --out."
-        ) from error
+    with replacing(target) as part:
+        _copy(folder, part, steps[-1], ("params",) if steps[-1] >= end else ("params", "learner"))
     return target
 
 

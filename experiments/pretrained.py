@@ -8,10 +8,12 @@ The same run gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +22,7 @@ import tyro
 
 from experiments.command_line import print_folder, run_command
 from experiments.model_card import model_card
+from experiments.runs import read_sittings
 from fls_jax.agent import load_agent
 from fls_jax.errors import UserError
 from fls_jax.run_contents import evaluation_files, last_step, read_evaluation
@@ -61,18 +64,9 @@ def ship(settings: Settings) -> Path:
     target = settings.out / agent.game / agent.network
     if target.exists() and not settings.replace:
         raise UserError(f"{target} exists: give --replace to put this agent in its place, or another --out.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{agent.network}.", dir=target.parent) as temporary:
-            part = Path(temporary) / agent.network
-            _write(part, folder, config | {"pretrained": facts}, agent.step)
-            load_agent(part)
-            put_in_place(part, target, Path(temporary) / "before")
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
-            "or choose another --out."
-        ) from error
+    with replacing(target) as part:
+        _write(part, folder, config | {"pretrained": facts}, agent.step)
+        load_agent(part)
     return target
 
 
@@ -102,7 +96,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
         "last_step": end,
         "seconds_total": last.get("seconds_total"),
         "eprewmean": last.get("eprewmean"),
-        "sittings": [row for row in read_record(folder.sittings_file) if row["env_step"] < step],
+        "sittings": [row for row in read_sittings(folder, config) if row["env_step"] < step],
         "evaluations": evaluations,
     }
 
@@ -123,7 +117,26 @@ def copy_item(source: Path, target: Path) -> None:
     )
 
 
-def put_in_place(part: Path, target: Path, before: Path) -> None:
+@contextlib.contextmanager
+def replacing(target: Path) -> Generator[Path]:
+    """A folder, not made yet, that takes the place of `target` at the end of the block, or leaves it alone.
+
+    Raises UserError where a file or folder cannot be read or written.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+            part = Path(temporary) / target.name
+            yield part
+            _put_in_place(part, target, Path(temporary) / "before")
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
+            "or choose another --out."
+        ) from error
+
+
+def _put_in_place(part: Path, target: Path, before: Path) -> None:
     """Rename `part` to `target`; what was there goes to `before`, and back where that fails."""
     if target.exists():
         target.rename(before)

@@ -71,9 +71,7 @@ def _games(selection: Selection) -> list[str]:
     if not others:
         return []
     verb = "is" if len(others) == 1 else "are"
-    return [
-        f"**Games.** {' and '.join(others)} {verb} not among the paper's: it has no score to compare with."
-    ]
+    return [f"**Games.** {' and '.join(others)} {verb} not among the paper's: no score to compare with."]
 
 
 def _lunch(table: pd.DataFrame) -> str:

@@ -23,7 +23,7 @@ RUN_COLUMNS = ("game", "network", "seed", "total_steps")
 class Run:
     """A run folder's content.
 
-    sittings: machine, commit, ... of each, at least one; config.json's alone where no others are recorded.
+    sittings: machine, commit, ... of each, at least one.
     history: the rows of metrics.jsonl, one an env_step, floats; nothing there is NaN.
     evaluations: by step. gaze: the contents of its summary.json files.
     """
@@ -113,9 +113,21 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
             problems.append(Problem(path, str(error)))
     gaze, damaged = gaze_summaries(folder)
     problems += [Problem(path, reason) for path, reason in damaged.items()]
-    sittings = tuple(read_record(folder.sittings_file)) or (details,)
+    sittings = tuple(read_sittings(folder, details))
     history = _history(folder.record_file)
     return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze))
+
+
+def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where and by what code each sitting was run; details: of config.json, which knows the first one.
+
+    Runs begun before sittings were recorded have no line for it.
+    """
+    recorded = read_record(folder.sittings_file)
+    if recorded and recorded[0]["env_step"] == 0:
+        return recorded
+    names = ("backend", "allocator", "versions", "machine", "commit")
+    return [{"env_step": 0} | {name: details[name] for name in names if name in details}, *recorded]
 
 
 def _history(path: Path) -> pd.DataFrame:
