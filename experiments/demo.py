@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +34,7 @@ from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.results import read_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.run_contents import Evaluation, read_evaluation
-from fls_jax.run_folder import RunFolder, find_runs
+from fls_jax.run_folder import RunFolder, find_runs, set_aside
 from fls_jax.training import resolve
 from fls_jax.video import film
 
@@ -110,9 +109,7 @@ def _copy(source: Path, agents: Path) -> Path:
     if target.exists():
         if (target / "config.json").read_bytes() == (source / "config.json").read_bytes():
             return target
-        target.rename(
-            next(q for n in count(1) if not (q := target.with_name(f"{target.name}.old-{n}")).exists())
-        )
+        set_aside(target)
     with replacing(target) as part:
         shutil.copytree(source, part, copy_function=shutil.copyfile)
     return target

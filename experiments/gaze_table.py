@@ -8,7 +8,6 @@ Reads RUN/gaze/<protocol>-<space>/summary.json alone, so the table in the docume
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from experiments.presentation import Empty, Table
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import percent
+from fls_jax.run_contents import read_gaze_summary
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,17 @@ class Settings:
 def read_summary(run: Path, setting: str) -> dict[str, Any]:
     """The summary.json of a run's gaze pass; UserError where it is missing or cannot be read."""
     path = run / "gaze" / setting / "summary.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
+    if not path.exists():
         protocol, _, space = setting.partition("-")
         options = f"--protocol {protocol} --space {space}"
-        raise UserError(f"{path} is not there: run `fls gaze {run} --atari-head DIR {options}`.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} is not there: run `fls gaze {run} --atari-head DIR {options}`.")
+    return read_gaze_summary(path)
 
 
 def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> Table:
     """Every map of a pass by metric: mean, 95% interval over blocks of frames, share of frames that count.
 
-    UserError for a metric that there is not.
+    Below them the model's map less each control, frame by frame. UserError for a metric that there is not.
     """
     for name in metrics:
         if name not in METRICS:
@@ -65,6 +62,11 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
         note = summary["notes"].get(name)
         rows.append([name, *(_cell(scores[metric], note) for metric in metrics)])
         data += [{"map": name, "metric": metric, **scores[metric]} for metric in metrics]
+    for name, scores in summary.get("differences", {}).items():
+        if not {name, "model"} & set(summary["notes"]):  # both have a map
+            title = f"model - {name}"
+            rows.append([title, *(_cell(scores[metric], None, "{:+z.3f}") for metric in metrics)])
+            data += [{"map": title, "metric": metric, **scores[metric]} for metric in metrics]
     trials = summary["trials"]["scored"]
     block = summary["intervals"]["observations_in_a_block"]
     title = (
@@ -76,6 +78,8 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
         f"{'trial' if len(trials) == 1 else 'trials'}. Mean [95% interval over blocks of {block} "
         "observations] (share of frames that count)."
     ]
+    if any(row[0].startswith("model - ") for row in rows):
+        notes.append("Differences: the model's score less the control's on the same frames.")
     if not summary["complete"]:
         notes.append("The pass was interrupted: not all its trials are scored.")
     return Table(
@@ -83,13 +87,13 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
     )
 
 
-def _cell(score: dict[str, Any], note: str | None) -> str:
+def _cell(score: dict[str, Any], note: str | None, form: str = "{:z.3f}") -> str:
     share = f"({percent(score['coverage'])})"
     if score["mean"] is None:
         return Empty(f"{note or 'undefined'} {share}")
     interval = score["interval_frames"]
-    spread = "" if interval is None else f" [{interval[0]:z.3f}, {interval[1]:z.3f}]"
-    return f"{score['mean']:z.3f}{spread} {share}"
+    spread = "" if interval is None else f" [{form.format(interval[0])}, {form.format(interval[1])}]"
+    return f"{form.format(score['mean'])}{spread} {share}"
 
 
 def _print_tables(settings: Settings) -> None:

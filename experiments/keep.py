@@ -54,10 +54,9 @@ def keep(settings: Settings) -> Path:
     """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
     folder = RunFolder(settings.run)
     config = resolve(TrainConfig.from_json(folder.read_config(), str(folder.config_file)))
-    end = config.num_updates * config.steps_per_update
     if folder.is_locked():
         raise UserError(f"{folder.path} is being trained: stop it with SIGTERM first, or wait.")
-    if settings.out == HOME:
+    if settings.out.resolve() == HOME:
         _check_pilot(folder, config)
     steps = checkpoint_steps(folder.checkpoints)
     if not steps:
@@ -70,7 +69,9 @@ def keep(settings: Settings) -> Path:
             "in its place, or another --out."
         )
     with replacing(target) as part:
-        _copy(folder, part, steps[-1], ("params",) if steps[-1] >= end else ("params", "learner"))
+        _copy(
+            folder, part, steps[-1], ("params",) if steps[-1] >= config.last_step else ("params", "learner")
+        )
     return target
 
 

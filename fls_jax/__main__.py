@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -12,6 +13,10 @@ def main() -> None:
     """Run the command line; a UserError is one sentence on stderr and exit code 2."""
     from fls_jax.cli import run
 
+    for stream in (sys.stdout, sys.stderr):
+        # Names in other people's archives need not be text that this terminal can show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         run(sys.argv[1:])
         sys.stdout.flush()

@@ -7,6 +7,7 @@ maps = agent.saliency(observations)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -116,7 +117,7 @@ def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
     such checkpoint, or its files do not fit together.
     """
     folder = RunFolder(Path(run_dir))
-    if not folder.path.is_dir():
+    if not os.path.isdir(folder.path):  # Path.is_dir raises for a name that is too long
         raise UserError(f"There is no run folder {folder.path}: check the path.")
     values = folder.read_config()
     source = str(folder.config_file)

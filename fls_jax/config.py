@@ -125,6 +125,11 @@ class TrainConfig:
             )
         return self
 
+    @property
+    def last_step(self) -> int:
+        """The env_step at which the training is finished."""
+        return self.num_updates * self.steps_per_update
+
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON values."""
         return dataclasses.asdict(self)

@@ -110,7 +110,7 @@ class AtariPool:
     after a life loss and starts a new game after a game over; those extra steps count nowhere.
 
     Args:
-        game: EnvPool's spelling (see resolve_game).
+        game: its name, as resolve_game takes it.
         num_envs: N.
         seed: environment i is seeded with seed + i.
         max_episode_steps: a whole game is cut after this many agent steps (4 frames each).
@@ -118,6 +118,8 @@ class AtariPool:
         sticky_actions: probability that the emulator repeats the last action at a frame.
         threads: EnvPool's worker threads; 0 is one per core, at most one per environment.
         screens: also keep the colour screens of the observations, at the cost of a second emulator a game.
+
+    Raises UserError for a game that is not there.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class AtariPool:
         threads: int = 0,
         screens: bool = False,
     ) -> None:
+        game = resolve_game(game)
         self.num_envs = num_envs
         options: dict[str, Any] = {
             "num_envs": num_envs,

@@ -75,7 +75,7 @@ _MARK = object()
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a joblib dump of a dict, by their keys; entries of other kinds are left out.
+    """The arrays of a joblib dump of a dict, by their keys, read-only; entries of other kinds are left out.
 
     Uncompressed, or compressed with zlib, gzip, bz2, lzma or xz; at most 1 GiB unpacked. Raises
     UnsafePickleError where the file holds anything but numbers, text, containers and arrays of numbers,
@@ -125,6 +125,7 @@ class _Reader:
         self.stream = stream
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.encoded = 0  # bytes that the file does not have to hold: one text can be encoded many times
 
     def read(self) -> Any:
         """What the pickle describes, its arrays as _Array."""
@@ -213,6 +214,9 @@ class _Reader:
             case _Name("no bytes"), ():
                 self.stack.append(b"")
             case _Name("bytes"), (str(text), "latin1"):
+                self.encoded += len(text)
+                if self.encoded > MAX_BYTES:
+                    raise ValueError("it is larger than 1 GiB unpacked")
                 self.stack.append(text.encode("latin1"))
             case _:
                 raise UnsafePickleError("it makes a call that no array needs")
@@ -284,4 +288,4 @@ def _count(shape: tuple[Any, ...]) -> int:
 
 
 def _shaped(raw: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Any) -> np.ndarray:
-    return np.frombuffer(raw, dtype, count=_count(shape)).reshape(shape, order=order).copy()
+    return np.frombuffer(raw, dtype, count=_count(shape)).reshape(shape, order=order)

@@ -16,6 +16,8 @@ from fls_jax.run_folder import RunFolder
 _EVALUATION = re.compile(r"(\d+)-([a-z-]+)\.json")
 _VIDEO = re.compile(r"(\d+)(-.+)?\.mp4")
 _GAZE = re.compile(r"[a-z]+-[a-z]+")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NUMBER = int | float
 _SUMMARY = ("games", "mean", "std", "median", "iqm", "mean_steps")
 
 
@@ -57,8 +59,7 @@ class Video:
 
 def last_step(config: dict[str, Any], source: str = "config.json") -> int:
     """The env_step at which a run with this config.json is finished; UserError for values of a wrong type."""
-    train = TrainConfig.from_json(config, source)
-    return train.num_updates * train.steps_per_update
+    return TrainConfig.from_json(config, source).last_step
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -77,6 +78,9 @@ def read_evaluation(path: Path) -> Evaluation:
             summary,
             content["games"],
         )
+        for name in (evaluation.environment, evaluation.protocol):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} names no environment and no protocol")
         numbers = [summary[name] for name in _SUMMARY] + evaluation.returns
         low, high = summary["interval_95"]["mean"]
         if not evaluation.games or not all(math.isfinite(number) for number in (*numbers, low, high)):
@@ -99,31 +103,47 @@ def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, 
         if not _GAZE.fullmatch(path.parent.name):
             continue
         try:
-            content = json.loads(path.read_text())
-            if content["complete"]:
-                _check_gaze(content)
-                found.append(content)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-            damaged[path] = f"{path} is no summary of a gaze pass ({reason}): set it aside."
+            content = read_gaze_summary(path)
+        except UserError as error:
+            damaged[path] = str(error)
+            continue
+        if content["complete"]:
+            found.append(content)
     return found, damaged
 
 
+def read_gaze_summary(path: Path) -> dict[str, Any]:
+    """The summary.json of a gaze pass; UserError, naming it, where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+        _check_gaze(content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} is no summary of a gaze pass ({reason}): set it aside.") from error
+    return content
+
+
 def _check_gaze(content: dict[str, Any]) -> None:
-    """KeyError or TypeError where what others read from a summary is not there."""
-    for name in ("env_step", "training_seed", "observations"):
-        int(content[name])
-    for name in ("game", "network", "protocol", "space"):
-        str(content[name])
-    int(content["intervals"]["observations_in_a_block"])
-    len(content["trials"]["scored"]), dict(content["notes"])
-    for metrics in content["scores"].values():
+    """KeyError, TypeError or ValueError where what others read from a summary is not there."""
+    _expect(
+        content, env_step=int, training_seed=int, observations=int, game=str, network=str, protocol=str,
+        space=str, complete=bool, trials=dict, intervals=dict, notes=dict, scores=dict,
+    )  # fmt: skip
+    _expect(content["trials"], scored=list)
+    _expect(content["intervals"], observations_in_a_block=int)
+    for metrics in (*content["scores"].values(), *content.get("differences", {}).values()):
         for score in metrics.values():
-            low, high = score["interval_frames"] or (0, 0)
-            float(low), float(high)
-            for name in ("mean", "coverage"):
-                if score[name] is not None:
-                    float(score[name])
+            _expect(score, mean=_NUMBER | None, coverage=_NUMBER, interval_frames=list | None)
+            if score["interval_frames"] is not None:
+                low, high = score["interval_frames"]
+                _expect({"low": low, "high": high}, low=_NUMBER, high=_NUMBER)
+
+
+def _expect(content: dict[str, Any], **kinds: Any) -> None:
+    """KeyError or TypeError where a value is not there or of another type."""
+    for name, kind in kinds.items():
+        if not isinstance(content[name], kind):
+            raise TypeError(f"{name} is {content[name]!r}")
 
 
 def videos(folder: RunFolder) -> list[Video]:

@@ -25,19 +25,31 @@ def default_run_dir(config: TrainConfig) -> Path:
 
 
 def find_runs(root: Path) -> list[Path]:
-    """The run folders at and below `root`, sorted; those that --fresh has set aside are none.
+    """The run folders at and below `root`, sorted; hidden ones and those that --fresh has set aside are none.
 
     Raises UserError where `root` is no folder.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long
         raise UserError(f"{root} is not a folder: name a run folder or one that holds run folders.")
     found = []
     for folder, subfolders, files in os.walk(root):
         if "config.json" in files:
             found.append(Path(folder))
             subfolders.clear()
-        subfolders[:] = [name for name in subfolders if not _SET_ASIDE.search(name)]
+        # A copy that was cut short leaves a hidden folder behind.
+        subfolders[:] = [name for name in subfolders if name[0] != "." and not _SET_ASIDE.search(name)]
     return sorted(found)
+
+
+def set_aside(path: Path, name: str | None = None) -> Path | None:
+    """Rename a file or folder to `<name>.old-<n>` beside it, its own name unless given; nothing is deleted.
+
+    Returns the new path, None where there is nothing. Raises OSError.
+    """
+    if not path.exists():
+        return None
+    stem = name or path.name
+    return path.rename(next(p for n in count(1) if not (p := path.with_name(f"{stem}.old-{n}")).exists()))
 
 
 class RunFolder:
@@ -129,9 +141,7 @@ def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
         lock = _lock(path)
         if fresh and any(p.name != ".lock" for p in path.iterdir()):
-            path.rename(
-                next(q for n in count(1) if not (q := path.with_name(f"{path.name}.old-{n}")).exists())
-            )
+            set_aside(path)
             path.mkdir()
             lock.close()
             lock = _lock(path)

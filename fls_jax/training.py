@@ -53,7 +53,7 @@ def train(
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         if folder.config_file.exists():
             folder.check_same(config)
-        end = config.num_updates * config.steps_per_update
+        end = config.last_step
         if checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder):
             print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
             return folder
@@ -98,7 +98,7 @@ class _Job:
         self, config: TrainConfig, folder: RunFolder, trainer: Trainer, stop: StopFlag, tracking: Tracking
     ) -> None:
         self.config, self.folder, self.trainer, self.stop = config, folder, trainer, stop
-        self.total = config.num_updates * config.steps_per_update
+        self.total = config.last_step
         self.store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, config.keep_every)
         self.display = TrainingDisplay(f"{config.game} {config.network} seed {config.seed}", self.total)
         self.saved = 0

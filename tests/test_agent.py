@@ -164,6 +164,8 @@ def test_a_configuration_that_does_not_fit(damage, message, tmp_path):
 def test_folders_that_are_no_run(tmp_path):
     with pytest.raises(UserError, match=r"no run folder .*nowhere: check the path"):
         fls_jax.load_agent(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="no run folder"):
+        fls_jax.load_agent(tmp_path / ("long" * 100))
     with pytest.raises(UserError, match=r"not a run folder: it has no config.json"):
         fls_jax.load_agent(tmp_path)
     write_run(tmp_path / "run")

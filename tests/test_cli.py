@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import os
 import re
 import shlex
 import subprocess
@@ -215,6 +216,13 @@ def test_a_reader_that_leaves_is_no_error():
     command = f"{shlex.quote(sys.executable)} -m fls_jax games | true; exit ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_names_that_are_no_text_are_shown():
+    code = "import fls_jax.cli as c, fls_jax.__main__ as m; c.run = lambda _: print('R\\udce9Z'); m.main()"
+    strict = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([sys.executable, "-c", code], env=strict, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"R\\udce9Z\n", b"")
 
 
 def test_control_c_is_no_traceback(monkeypatch, capsys):

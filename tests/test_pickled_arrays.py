@@ -230,6 +230,23 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
         load_arrays(tmp_path / "model.pkl")
 
 
+def test_a_text_that_is_encoded_again_and_again_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("fls_jax.pickled_arrays.MAX_BYTES", 2**20)
+    text = b"X" + (2**16).to_bytes(4, "little") + b"a" * 2**16 + b"q\x01"
+    prepared = b"\x80\x02c_codecs\nencode\nq\x00" + text + b"X\x06\0\0\0latin1q\x02\x86R"
+    for times, outcome in ((10, "holds a list"), (16, "larger than 1 GiB unpacked")):
+        written = b"\x80\x02(" + prepared[2:] + times * b"h\x00h\x01h\x02\x86R" + b"l."
+        (tmp_path / "model.pkl").write_bytes(written)
+        assert pickle.loads(written) == [b"a" * 2**16] * (times + 1)
+        with pytest.raises(ValueError, match=outcome):
+            load_arrays(tmp_path / "model.pkl")
+
+
+def test_arrays_of_the_same_bytes_share_them(tmp_path):
+    (tmp_path / "model.pkl").write_bytes(joblib_bytes({"a": np.arange(3.0), "b": np.float32(2)}))
+    assert not load_arrays(tmp_path / "model.pkl")["a"].flags.owndata
+
+
 WRITTEN = joblib_bytes({"a": np.arange(3.0), "b": np.float32(2)})
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.run_folder import RunFolder, default_run_dir, open_run
+from fls_jax.run_folder import RunFolder, default_run_dir, find_runs, open_run
 from tests.processes import small_disk
 
 CONFIG = TrainConfig(game="MsPacman", network="cnn", seed=9)
@@ -167,6 +167,15 @@ def test_a_damaged_configuration_is_a_sentence(tmp_path, text, told):
 def test_a_folder_that_is_no_run_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         RunFolder(tmp_path).read_config()
+
+
+def test_hidden_folders_and_those_set_aside_are_no_runs(tmp_path):
+    for name in ("a", ".a.tmp1/a", "a.old-1"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    assert find_runs(tmp_path) == [tmp_path / "a"]
+    with pytest.raises(UserError, match="is not a folder"):
+        find_runs(tmp_path / ("long" * 100))
 
 
 def test_an_imported_model_is_not_trained_on(tmp_path):

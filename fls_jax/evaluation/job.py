@@ -19,10 +19,11 @@ from fls_jax.errors import UserError
 from fls_jax.evaluation.play import Game, make_act, play_round
 from fls_jax.evaluation.pools import make_pool
 from fls_jax.evaluation.progress import EvaluationProgress
-from fls_jax.evaluation.results import PartFile, check_same, read_result, set_aside, summarise, write_result
+from fls_jax.evaluation.results import PartFile, check_same, read_result, summarise, write_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.interruption import StopFlag
 from fls_jax.provenance import commit, machine, versions
+from fls_jax.run_folder import set_aside
 
 
 def evaluate(
@@ -33,8 +34,8 @@ def evaluate(
 ) -> Path | None:
     """Play whole games with a run's agent and write `evaluation/<env_step>-<mode>.json` in its folder.
 
-    Returns the result's path, or None where a signal stopped the evaluation; the same call then goes on.
-    step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
+    Returns the result's path, or None where a signal stopped the evaluation: the same call, not fresh, goes
+    on. step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
     Raises UserError for whatever the user can put right.
     """
     with StopFlag("this step", "the rounds of games that were finished stand") as stop:
@@ -47,7 +48,7 @@ def evaluate(
         except OSError as error:
             raise UserError(
                 f"The evaluation in {path.parent} cannot be written ({error.strerror}): make room or rights, "
-                "then run the same command again: finished rounds are kept."
+                f"then run the same command{' without --fresh' * fresh} again: finished rounds are kept."
             ) from error
 
 
@@ -61,22 +62,21 @@ class _Job:
         self.title = f"{agent.game} {agent.network} step {agent.step:,} {settings.mode}"
 
     def run(self, fresh: bool) -> Path | None:
-        if fresh:
-            set_aside(self.path)
-            set_aside(self.part.path)
-        before = read_result(self.path)
+        before = None if fresh else read_result(self.path)
         if before is not None:
             check_same(self.path, before, self.identity())
             print(f"This evaluation is finished: {describe(before['summary'])}. {self.path}")
             return self.path
         self.check_seed()
-        self.part.open(self.identity(), self.sitting())
+        self.part.open(self.identity(), self.sitting(), fresh)
         try:
+            if fresh:
+                set_aside(self.path)
             self.play()
             if self.part.rounds < self.settings.rounds:
                 print(
                     f"Stopped: {len(self.part.games):,} of {self.settings.total_games:,} games are kept in "
-                    f"{self.part.path}. The same command plays the rest."
+                    f"{self.part.path}. The same command{' without --fresh' * fresh} plays the rest."
                 )
                 return None
             result = self.result()

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from fls_jax.errors import UserError
 from fls_jax.evaluation.play import Game
+from fls_jax.run_folder import set_aside
 from fls_jax.statistics import bootstrap_intervals, human_normalised, iqm, mean, median
 
 STATISTICS = {"mean": mean, "median": median, "iqm": iqm}
@@ -58,12 +58,20 @@ class PartFile:
     seconds: float = 0.0
     sittings: list[dict[str, Any]] = field(default_factory=list)
 
-    def open(self, identity: dict[str, Any], sitting: dict[str, Any]) -> None:
-        """Lock the file and read what it holds; UserError where it is in use or of another evaluation."""
+    def open(self, identity: dict[str, Any], sitting: dict[str, Any], fresh: bool = False) -> None:
+        """Lock the file and read what it holds; UserError where it is in use or of another evaluation.
+
+        fresh: set what it holds aside instead.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fresh and os.fstat(self._file.fileno()).st_size:
+                set_aside(self.path)
+                self._file.close()
+                self._file = self.path.open("a+b")
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._read(identity)
             self._add({"sitting": sitting})
         except BlockingIOError as error:
@@ -121,7 +129,10 @@ class PartFile:
 def read_result(path: Path) -> dict[str, Any] | None:
     """The content of a result file, None where there is none; UserError where it is damaged."""
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict) or not isinstance(content.get("summary"), dict):
+            raise ValueError("it has no summary")
+        return content
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -146,9 +157,3 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
     temporary = path.with_suffix(".json.tmp")
     temporary.write_text(f'{head[:-2]},\n  "games": [\n    {rows}\n  ]\n}}\n')
     temporary.replace(path)
-
-
-def set_aside(path: Path) -> None:
-    """Rename a file to `<name>.old-<n>`; nothing is deleted."""
-    if path.exists():
-        path.rename(next(q for n in count(1) if not (q := path.with_name(f"{path.name}.old-{n}")).exists()))

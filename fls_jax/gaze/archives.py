@@ -61,6 +61,8 @@ class Source:
     kind: Literal["tar", "folder", "text"]
     path: Path
     member: str | None = None
+    run: str | None = None
+    """Of a folder of pictures: the run id of those that are meant, where several runs lie in it."""
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}:{self.member}"
@@ -76,8 +78,18 @@ class Source:
                 raw = stack.enter_context(self.path.open("rb"))
             else:
                 archive = stack.enter_context(zipfile.ZipFile(self.path))
-                raw = stack.enter_context(archive.open(self.member))
+                raw = stack.enter_context(_open_member(archive, archive.getinfo(self.member)))
             yield Bounded(raw, limit, str(self))
+
+
+def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member of a zip; TrialError for a compression that zipfile unpacks without bound."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise TrialError(
+            f"{archive.filename}:{info.filename} is compressed with method {info.compress_type}: only stored "
+            "and deflated members are read"
+        )
+    return archive.open(info)
 
 
 class Bounded(io.RawIOBase):
@@ -139,7 +151,7 @@ def read_frames(
 
     Args:
         source: a ``.tar.bz2`` or a folder of PNGs.
-        run: the run id to read; without it, that of the first picture.
+        run: the run id to read; without it, the source's own or that of the first picture.
         wanted: which one-based numbers to hold; the others are only noted as present. All by default.
 
     Raises:
@@ -148,9 +160,10 @@ def read_frames(
     png: dict[int, bytes] = {}
     numbers: set[int] = set()
     repeated = ignored = held = 0
+    run = run or source.run
     try:
         for member in _members(source):
-            match = FRAME_NAME.fullmatch(member.name)
+            match = None if member.name.startswith(".") else FRAME_NAME.fullmatch(member.name)
             number = int(match["number"]) if match and member.name.lower().endswith(".png") else 0
             if match is None or not 1 <= number <= MAX_FRAMES or match["run"] != (run := run or match["run"]):
                 ignored += 1
@@ -201,7 +214,13 @@ def _zip_members(path: Path, folder: str) -> Iterator[_Member]:
         for info in archive.infolist():
             parent, _, name = info.filename.rpartition("/")
             if parent == folder and name:
-                yield _Member(name, info.file_size, partial(archive.read, info))
+                yield _Member(name, info.file_size, partial(_read_member, archive, info))
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """At most a picture's bytes: the size that the archive claims is not believed."""
+    with _open_member(archive, info) as file:
+        return file.read(MAX_PNG_BYTES)
 
 
 def _tar_members(source: Source) -> Iterator[_Member]:

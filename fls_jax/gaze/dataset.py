@@ -114,7 +114,7 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
         UserError: no such folder, no trial in it, or a ``meta_data.csv`` of neither release.
     """
     root = Path(path)
-    if not root.exists():
+    if not os.path.exists(root):  # Path.exists raises for a name that is too long
         raise UserError(f"no such folder: {root}; give the folder that Atari-HEAD was downloaded to")
     inside_game = root.is_file() or (canonical_game(root.name) and not (root / "meta_data.csv").exists())
     metadata = _read_metadata(root.parent if inside_game else root)
@@ -176,7 +176,7 @@ def _scan_folder(folder: Path, inside: tuple[str, ...], problems: list[str], dep
                 yield from _scan_folder(Path(entry.path), (*inside, name), problems, depth - 1)
         elif name.lower().endswith(".zip"):
             yield from _scan_zip(Path(entry.path), (*inside, name[:-4]), problems)
-    yield from (_Found(Source("folder", folder), inside, run) for run in sorted(runs))
+    yield from (_Found(Source("folder", folder, run=run), inside, run) for run in sorted(runs))
 
 
 def _scan_zip(path: Path, inside: tuple[str, ...], problems: list[str]) -> Iterator[_Found]:
@@ -199,7 +199,7 @@ def _scan_zip(path: Path, inside: tuple[str, ...], problems: list[str]) -> Itera
         elif name.lower().endswith(".zip"):
             problems.append(f"{path}: {member!r} is a zip inside a zip and is not read; unpack the outer one")
     for folder, run in sorted(runs):
-        yield _Found(Source("folder", path, folder), (*inside, *folder.split("/")), run)
+        yield _Found(Source("folder", path, folder, run), (*inside, *folder.split("/")), run)
 
 
 def _classify(name: str, inside: tuple[str, ...], path: Path, member: str | None = None) -> _Found | None:

@@ -29,6 +29,7 @@ from fls_jax.gaze.summary import (
     RESAMPLES,
     TrialStatistics,
     model_summary,
+    over_controls,
     trial_statistics,
     trial_summary,
 )
@@ -103,6 +104,7 @@ class _Pass:
         self.preprocessing = _preprocessing(agent)
         self.entries: dict[int, dict[str, Any]] = {}
         self.statistics: dict[int, TrialStatistics] = {}
+        self.differences: dict[int, TrialStatistics] = {}
 
     def run(self) -> dict[str, Any]:
         folder = self.run_dir / "gaze" / f"{self.settings.protocol}-{self.settings.space}"
@@ -207,6 +209,7 @@ class _Pass:
             statistics = trial_statistics(scores.values, entry["trial"])
             entry = entry | {"scores": trial_summary(statistics, self.scoring.maps)}
             self.statistics[entry["trial"]] = statistics
+            self.differences[entry["trial"]] = trial_statistics(over_controls(scores.values), entry["trial"])
         self.entries[entry["trial"]] = entry
         writer.add(entry, scores)
 
@@ -224,6 +227,7 @@ class _Pass:
             "maps": self.scoring.maps,
             "sigma": SIGMA[settings.space],
             "seed": SEED,
+            "untrained_seed": agent.config.seed,
             "dataset": {
                 "path": str(self.dataset.root.resolve()),
                 "release": self.dataset.layout,
@@ -235,7 +239,9 @@ class _Pass:
     def summary(self) -> dict[str, Any]:
         """The content of summary.json, what `identity` says apart."""
         scored = sorted(self.statistics)
-        statistics = [self.statistics[trial] for trial in scored]
+        statistics, differences = (
+            [of_trial[trial] for trial in scored] for of_trial in (self.statistics, self.differences)
+        )
         asked = [trial.id for trial in self.trials]
         notes: dict[str, str] = {}
         for trial in reversed(scored):
@@ -256,6 +262,7 @@ class _Pass:
             "observations": sum(part.observations for part in statistics),
             "notes": {name: note for name, note in notes.items() if name not in defined_somewhere},
             "scores": model_summary(statistics, self.scoring.maps) if statistics else {},
+            "differences": model_summary(differences, self.scoring.maps[1:]) if differences else {},
             "intervals": {"share": 0.95, "resamples": RESAMPLES, "observations_in_a_block": BLOCK},
             "licence": LICENCE,
             "citation": CITATION.format(record=RECORDS[release]),

@@ -15,7 +15,6 @@ import json
 import re
 import shutil
 from collections.abc import Generator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -27,6 +26,7 @@ import pyarrow.parquet as pq
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 from fls_jax.gaze.trial_pass import TrialScores
+from fls_jax.run_folder import set_aside
 
 FRAMES, TRIALS, SUMMARY = "frames.csv", "trials.json", "summary.json"
 PARQUET = "frames.parquet"
@@ -215,13 +215,6 @@ class ResultsWriter:
                 f"The results in {self.folder.parent} cannot be written ({error.strerror or error}): make "
                 "room or rights, then run the same command again: trials that are written are kept."
             ) from error
-
-
-def set_aside(folder: Path, name: str) -> Path | None:
-    """Rename a folder to `<name>.old-<n>` beside it; None where there is no such folder."""
-    if not folder.exists():
-        return None
-    return folder.rename(next(p for n in count(1) if not (p := folder.with_name(f"{name}.old-{n}")).exists()))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from fls_jax.gaze.scoring import HEADINGS, METRICS
 
 OF_A_NETWORK = ("uniform", UNTRAINED)
 """Controls that depend on the network; the others are the same for all networks of a game."""
+BY_SEED = (MODEL, UNTRAINED)
+"""Maps that depend on the training's seed."""
 ANY_NETWORK = "any network"
 MAIN_METRICS = ("sauc", "nss", "kl", "kl_smoothed")
 
@@ -62,20 +64,22 @@ def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
 def study_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a protocol, space, game, network, map and metric.
 
-    Columns, besides these: seeds (runs where the value is defined), mean and std over them (sample standard
-    deviation, NaN for one), coverage (mean over all runs), note (why there is no such map in any run), paper
-    (the published figure). Controls that are the same for every network are pooled over the networks, as `any
-    network`.
+    Columns, besides these: seeds (training seeds where the value is defined), mean over the runs, std over
+    them (sample standard deviation; NaN for one, and for maps that no seed changes), coverage (mean over all
+    runs), note (why there is no such map in any run), paper (the published figure). Controls that are the
+    same for every network are pooled over the networks, as `any network`.
     """
     pooled = runs.assign(network=runs["network"].where(runs["map"].isin([MODEL, *OF_A_NETWORK]), ANY_NETWORK))
+    pooled = pooled.assign(seed=pooled["training_seed"].where(pooled["mean"].notna()))
     groups = pooled.groupby(_CELL, sort=False)
     table = groups.agg(
-        seeds=("mean", "count"),
+        seeds=("seed", "nunique"),
         mean=("mean", "mean"),
         std=("mean", "std"),
         coverage=("coverage", "mean"),
         note=("note", "min"),  # the empty one, where a run has the map
     ).reset_index()
+    table["std"] = table["std"].where(table["map"].isin(BY_SEED))
     table["paper"] = [
         published.published(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
         for row in table.to_dict("records")
@@ -154,6 +158,8 @@ class Layout:
             return ""
         if not cell["seeds"]:
             return f"{cell['note'] or 'undefined'} ({percent(cell['coverage'])})"
+        if name not in BY_SEED:
+            return f"{cell['mean']:z.3f} ({percent(cell['coverage'])})"
         spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
         return f"{cell['mean']:z.3f}{spread} ({cell['seeds']}; {percent(cell['coverage'])})"
 
@@ -164,7 +170,7 @@ def markdown(table: pd.DataFrame) -> str:
         "# Saliency against human gaze",
         "",
         "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
-        "count). Empty cells have not been run.",
+        "count); controls that no seed changes have neither. Empty cells have not been run.",
         published.CAVEAT,
     ]
     for setting, part in by_setting(table):

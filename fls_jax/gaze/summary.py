@@ -2,7 +2,8 @@
 
 A trial's value is the mean over its frames where the metric is defined, a model's the mean over its trials
 (Nikulin et al. 2019). Neighbouring frames share most of their gaze and look alike, so frames are resampled in
-blocks (Carlstein 1986); trials are resampled as wholes, with their blocks resampled within them.
+blocks (Carlstein 1986); trials are resampled as wholes, with their blocks resampled within them. Two maps are
+compared by the differences of their scores frame by frame, so that what makes a frame easy for both cancels.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ class TrialStatistics(NamedTuple):
 
     observations: n, those scored.
     defined: int [M, 8], of them those that count.
+    blocks: int [M, 8], of its blocks those with a frame that counts.
     mean: float64 [M, 8], over those that count; NaN where none does.
     resampled: float64 [R, M, 8], the mean in each bootstrap sample of the trial's blocks.
     """
 
     observations: int
     defined: np.ndarray
+    blocks: np.ndarray
     mean: np.ndarray
     resampled: np.ndarray
 
@@ -52,17 +55,28 @@ def trial_statistics(values: np.ndarray, trial: int) -> TrialStatistics:
     resampled_sums, resampled_counts = (np.tensordot(weights, part, axes=1) for part in by_block)
     defined = counts.sum(axis=0)
     return TrialStatistics(
-        n, defined, _ratio(sums.sum(axis=0), defined), _ratio(resampled_sums, resampled_counts)
+        n,
+        defined,
+        (by_block[1] > 0).sum(axis=0),
+        _ratio(sums.sum(axis=0), defined),
+        _ratio(resampled_sums, resampled_counts),
     )
+
+
+def over_controls(values: np.ndarray) -> np.ndarray:
+    """The first map's scores less each other map's on the same frames: [n, M, 8] -> [n, M - 1, 8].
+
+    NaN where either is undefined.
+    """
+    return values[:, :1] - values[:, 1:]
 
 
 def trial_summary(statistics: TrialStatistics, maps: Sequence[str]) -> dict[str, Any]:
     """{map: {metric: {mean, coverage, interval}}} of one trial; None where nothing is defined.
 
-    interval: [low, high], 95%, over blocks of frames; None where there is but one block.
+    interval: [low, high], 95%, over blocks of frames; None where but one has a frame that counts.
     """
-    several = statistics.observations > BLOCK
-    interval = _intervals(statistics.resampled if several else np.full_like(statistics.resampled, np.nan))
+    interval = _where(statistics.blocks > 1, _intervals(statistics.resampled))
     return _by_map(
         maps,
         mean=statistics.mean,
@@ -75,26 +89,31 @@ def model_summary(trials: Sequence[TrialStatistics], maps: Sequence[str]) -> dic
     """{map: {metric: {mean, coverage, interval_frames, interval_trials}}} of one model.
 
     mean: over the trials where the metric is defined on some frame. coverage: share of all frames that count.
-    interval_frames: [low, high], 95%, these trials given, their blocks of frames resampled. interval_trials:
-    the trials resampled too; None where there is but one.
+    interval_frames: [low, high], 95%, these trials given, their blocks of frames resampled; None where no
+    trial has two that count. interval_trials: the trials resampled too; None where but one counts.
     """
     resampled = np.stack([trial.resampled for trial in trials])
-    if sum(trial.observations > BLOCK for trial in trials) == 0:
-        resampled = np.full_like(resampled, np.nan)
     random = np.random.default_rng(SEED)
     drawn = random.integers(len(trials), size=(len(trials), RESAMPLES))
     # Any resample of the trial, so that a trial drawn twice has its blocks drawn twice.
     of_trial = random.integers(RESAMPLES, size=drawn.shape)
-    redrawn = resampled[drawn, of_trial] if len(trials) > 1 else np.full_like(resampled, np.nan)
+    redrawn = resampled[drawn, of_trial]
     observations = sum(trial.observations for trial in trials)
     defined = np.sum([trial.defined for trial in trials], axis=0)
+    several_blocks = np.any([trial.blocks > 1 for trial in trials], axis=0)
+    several_trials = np.sum([trial.defined > 0 for trial in trials], axis=0) > 1
     return _by_map(
         maps,
         mean=_mean(np.stack([trial.mean for trial in trials])),
         coverage=_ratio(defined, np.full(defined.shape, observations)),
-        interval_frames=_intervals(_mean(resampled)),
-        interval_trials=_intervals(_mean(redrawn)),
+        interval_frames=_where(several_blocks, _intervals(_mean(resampled))),
+        interval_trials=_where(several_trials, _intervals(_mean(redrawn))),
     )
+
+
+def _where(known: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+    """The intervals [M, 8, 2], NaN where they are not known [M, 8]."""
+    return np.where(known[..., None], intervals, np.nan)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

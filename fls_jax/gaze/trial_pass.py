@@ -82,7 +82,9 @@ class TrialPass:
         self._spec, self._protocol, self._space = agent.spec, protocol, space
         self._agents: dict[str, Agent] = {}
         if agent.spec.attention is not None:
-            self._agents = {MODEL: agent} | ({UNTRAINED: agent.untrained()} if controls else {})
+            self._agents = {MODEL: agent} | (
+                {UNTRAINED: agent.untrained(agent.config.seed)} if controls else {}
+            )
         centre = centre_map(space)
         self._fixed = (
             {"uniform": uniform_map(agent.spec, protocol, space), "centre": centre} if controls else {}

@@ -156,7 +156,10 @@ def _remote_file(entry: dict[str, Any], listing: str) -> RemoteFile:
 
 
 def _is_web(url: str) -> bool:
-    return urllib.parse.urlsplit(url).scheme in ("http", "https")
+    try:
+        return urllib.parse.urlsplit(url).scheme in ("http", "https")
+    except ValueError:  # no address at all
+        return False
 
 
 def _is_plain(name: str) -> bool:

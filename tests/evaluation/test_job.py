@@ -20,7 +20,7 @@ from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.settings import EvaluationSettings
 from tests.oracles import networks as oracle
-from tests.run_folders import write_run
+from tests.run_folders import edit_config, write_run
 
 SMALL = EvaluationSettings(num_envs=2, games_per_env=3)
 
@@ -179,6 +179,54 @@ def test_two_at_once_are_refused(run):
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="Another process is at this evaluation"):
             evaluate(run, SMALL)
+
+
+def test_fresh_takes_nothing_from_an_evaluation_at_work(run, breakout):
+    folder = run / "evaluation"
+    folder.mkdir()
+    (folder / "64-standard.json").write_text("a result")
+    part = folder / "64-standard.part.jsonl"
+    with part.open("w") as file:
+        file.write("its progress\n")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="Another process is at this evaluation"):
+            evaluate(run, SMALL, fresh=True)
+    assert part.read_text() == "its progress\n"
+    assert (folder / "64-standard.json").read_text() == "a result"
+
+
+def test_a_fresh_evaluation_that_is_stopped_goes_on_without_fresh(run, breakout, monkeypatch, capsys):
+    (run / "evaluation").mkdir()
+    (run / "evaluation/64-standard.json").write_text("an older result")
+    add = EvaluationProgress.add
+
+    def add_and_stop(self, score):
+        add(self, score)
+        if self._done == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvaluationProgress, "add", add_and_stop)
+        assert evaluate(run, SMALL, fresh=True) is None
+    assert "The same command without --fresh plays the rest." in capsys.readouterr().out
+    result = json.loads(evaluate(run, SMALL).read_text())
+    assert len(result["sittings"]) == 2
+    assert timeless(result["games"]) == timeless(breakout[2]["games"])
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"summary": 3}'])
+def test_a_file_that_is_no_result_is_a_sentence(run, text):
+    (run / "evaluation").mkdir()
+    (run / "evaluation/64-standard.json").write_text(text)
+    with pytest.raises(UserError, match="it has no summary"):
+        evaluate(run, SMALL)
+
+
+def test_a_game_that_there_is_not_is_a_sentence(run):
+    edit_config(run, game="Nope")
+    with pytest.raises(UserError, match="Nope"):
+        evaluate(run, SMALL)
 
 
 def test_a_folder_that_cannot_be_written(run):

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments.gaze_table import gaze_table
+import pytest
+
+from experiments.gaze_table import gaze_table, read_summary
+from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 from tests.gaze.test_study import summary
 
@@ -33,6 +36,30 @@ def test_every_map_has_its_row_with_interval_and_coverage():
     assert lines[6].startswith("| centre | 0.000 (100%) |")
     assert [line.split(" | ")[0] for line in lines[4:11]] == [f"| {name}" for name in content["scores"]]
     assert "100 observations of 1 trial." in lines[12]
+
+
+def test_the_models_map_less_each_control():
+    content = written()
+    score = {"mean": -0.25, "coverage": 0.5, "interval_frames": [-0.5, 0.125]}
+    content["differences"] = {name: {"nss": score} for name in ("uniform", "other_trials")}
+    content["notes"] = {"other_trials": "no other trial"}
+    text = gaze_table(content, ("nss",)).markdown()
+    assert "| model - uniform | -0.250 [-0.500, +0.125] (50%) |" in text
+    assert "model - other_trials" not in text
+    assert "on the same frames" in text
+
+
+def test_damaged_summaries_are_one_sentence(tmp_path):
+    path = tmp_path / "gaze" / "aligned-screen" / "summary.json"
+    path.parent.mkdir(parents=True)
+    for damaged in (
+        {},
+        written() | {"observations": "200"},
+        written() | {"differences": {"uniform": {"nss": 1}}},
+    ):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=r"summary.json is no summary of a gaze pass"):
+            read_summary(tmp_path, "aligned-screen")
 
 
 def test_a_network_without_a_map_and_a_pass_that_was_stopped():

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import os
 import tarfile
+import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +289,42 @@ def test_missing_files_and_encrypted_members_fail_with_a_reason(tmp_path, trial)
     path.write_bytes(bytes(data))
     with pytest.raises(TrialError, match=r"cannot be read: RuntimeError.*encrypted"):
         read_frames(Source("tar", path, "t.tar.bz2"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_zipfile_unpacks_without_bound_are_refused(tmp_path, trial, method):
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in trial.members("pictures").items():
+            archive.writestr(name, data)
+        archive.writestr("t.tar.bz2", tar_bz2(trial.members()))
+    for source in (Source("folder", path, "pictures"), Source("tar", path, "t.tar.bz2")):
+        with pytest.raises(TrialError, match=f"compressed with method {method}: only stored and deflated"):
+            read_frames(source)
+
+
+def test_the_size_that_a_zip_claims_is_not_believed(tmp_path, trial):
+    path = tmp_path / "t.zip"
+    name = f"pictures/{trial.run}_1.png"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(64 << 20))
+    data = bytearray(path.read_bytes())
+    size = data.index(b"PK\x01\x02") + 24  # unpacked, in the directory
+    data[size : size + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(TrialError):
+            read_frames(Source("folder", path, "pictures"))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_hidden_pictures_are_of_no_run(tmp_path, trial):
+    members = {f"x/._{Path(name).name}": b"a resource fork" for name in trial.members()} | trial.members()
+    frames = read_frames(tar_source(tmp_path / "t.tar.bz2", tar_bz2(members)))
+    assert (frames.run, frames.png, frames.ignored) == (trial.run, expected(trial), 25)
 
 
 def test_a_pipe_in_place_of_an_archive_is_not_opened(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_a_folder_of_any_name_is_matched_by_its_run_id(tmp_path, trials):
     assert read_trial(dataset.trials[0]).frames.length == 9
 
 
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_pictures_of_two_runs_in_one_folder_are_told_apart(tmp_path, trials, zipped):
+    files = {f"{trial.stem}.txt": trial.text().encode() for trial in trials[:2]}
+    files |= {Path(name).name: data for trial in trials[:2] for name, data in trial.members().items()}
+    root = tmp_path / "ms_pacman"
+    root.mkdir()
+    for name, data in files.items():
+        (root / name).write_bytes(data)
+    if zipped:
+        root = Path(shutil.make_archive(str(root), "zip", root))
+    assert_readable(open_dataset(root), trials[:2])
+
+
 def test_nothing_is_unpacked_to_disk(tmp_path, trials):
     write_v4(tmp_path, trials)
     before = sorted(tmp_path.rglob("*"))
@@ -176,6 +190,11 @@ def test_trials_of_no_known_game_are_a_problem(tmp_path, trials):
     assert "which game these trials are: 7, 52, 118" in dataset.problems[0]
     with pytest.raises(UserError, match="games and trials found: no game"):
         dataset.select("MsPacman")
+
+
+def test_a_root_whose_name_is_too_long_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        open_dataset(tmp_path / ("long" * 100))
 
 
 def test_unusable_roots_are_named(tmp_path, trials):

@@ -74,9 +74,20 @@ def test_mean_and_std_over_seeds_beside_the_papers_figure(summaries):
 
 def test_controls_that_all_networks_share_are_pooled(summaries):
     table = study_table(run_table(summaries)).set_index(["game", "network", "map", "metric"])
-    assert table.loc[("MsPacman", "any network", "centre", "nss"), "seeds"] == 3
+    assert table.loc[("MsPacman", "any network", "centre", "nss"), "seeds"] == 2  # 1 and 9
     assert table.loc[("MsPacman", "cnn", "uniform", "nss"), "seeds"] == 1
     assert ("MsPacman", "cnn", "centre", "nss") not in table.index
+
+
+def test_only_maps_that_depend_on_the_seed_have_a_spread_over_seeds(summaries):
+    summaries[1] = copy.deepcopy(summaries[1])
+    for name in CONTROLS:
+        summaries[1]["scores"][name]["nss"]["mean"] += 0.5
+    table = study_table(run_table(summaries))
+    spread = table[(table["metric"] == "nss") & (table["game"] == "MsPacman")].groupby("map")["std"].max()
+    assert set(spread.dropna().index) == {"model", "untrained"}
+    rows = {(row[0], row[1]): row for row in Layout(table, "nss", only_ours=True).rows()}
+    assert "(2; " not in " ".join(rows["any network", "centre"])
 
 
 def test_protocols_and_spaces_are_apart(summaries):

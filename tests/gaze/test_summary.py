@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.summary import BLOCK, RESAMPLES, model_summary, trial_statistics, trial_summary
+from fls_jax.gaze.summary import (
+    BLOCK,
+    RESAMPLES,
+    model_summary,
+    over_controls,
+    trial_statistics,
+    trial_summary,
+)
 
 MAPS = ("model", "uniform")
 
@@ -83,13 +90,44 @@ def test_no_interval_without_anything_to_resample(rng):
     assert score["interval_trials"] is None
 
 
+def test_no_interval_where_a_metric_counts_in_one_block_alone(rng):
+    values = scores(rng, 4 * BLOCK)
+    values[1:, 0, 0] = np.nan
+    statistics = trial_statistics(values, 1)
+    summary = trial_summary(statistics, MAPS)["model"]
+    assert (summary["nss"]["interval"], summary["nss"]["coverage"]) == (None, 0.01)
+    assert summary["kl"]["interval"] is not None
+    both = model_summary([statistics, trial_statistics(scores(rng, 60), 2)], MAPS)["model"]["nss"]
+    assert both["interval_frames"] is not None
+    values[:, 0, 0] = np.nan
+    alone = [trial_statistics(values, 1), trial_statistics(scores(rng, 60), 2)]
+    score = model_summary(alone, MAPS)["model"]["nss"]
+    assert (score["interval_trials"], score["interval_frames"] is None) == (None, False)
+
+
+def test_differences_are_taken_frame_by_frame(rng):
+    """What is common to two maps, however large its spread, is not in the interval of their difference."""
+    common = np.repeat(rng.normal(scale=10, size=(20, 1, len(METRICS))), BLOCK, axis=0)
+    values = np.concatenate([common + 0.5, common], axis=1)
+    values[:BLOCK, 1, 2] = np.nan
+    differences = over_controls(values)
+    assert differences.shape == (20 * BLOCK, 1, len(METRICS))
+    score = model_summary([trial_statistics(differences, 3)], MAPS[1:])["uniform"]
+    assert score["nss"]["interval_frames"] == pytest.approx([0.5, 0.5])
+    assert score[METRICS[2]]["coverage"] == pytest.approx(19 / 20)
+    low, high = model_summary([trial_statistics(values, 3)], MAPS)["model"]["nss"]["interval_frames"]
+    assert high - low > 2
+    assert model_summary([trial_statistics(over_controls(values[:, :1]), 3)], ()) == {}
+
+
 def test_a_frame_that_counts_in_few_blocks_leaves_resamples_out_without_a_warning(rng):
     values = scores(rng, 4 * BLOCK)
-    values[BLOCK:, 0, 0] = np.nan
+    values[2 * BLOCK :, 0, 0] = np.nan
     statistics = trial_statistics(values, 1)
     assert 0 < np.isnan(statistics.resampled[:, 0, 0]).sum() < RESAMPLES
     interval = trial_summary(statistics, MAPS)["model"]["nss"]["interval"]
-    assert interval == pytest.approx([np.nanmean(values[:BLOCK, 0, 0])] * 2, abs=1e-6)
+    means = [np.nanmean(values[k * BLOCK : (k + 1) * BLOCK, 0, 0]) for k in (0, 1)]
+    assert interval == pytest.approx(sorted(means), abs=1e-6)
 
 
 def test_the_same_scores_give_the_same_summary(rng):
