@@ -17,6 +17,7 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
+from statistics import median
 
 import cv2
 import jax
@@ -106,13 +107,13 @@ def synthetic_trial(
 
 
 def milliseconds(function: Callable[[], object], frames: int, repeats: int) -> float:
-    """The best of `repeats` runs, in milliseconds a frame."""
+    """The median of `repeats` runs, in milliseconds a frame."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         jax.block_until_ready(function())
         seconds.append(time.perf_counter() - start)
-    return 1000 * min(seconds) / frames
+    return 1000 * median(seconds) / frames
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import truediv
@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine
 from benchmarks.measure import PROXY
+from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
 from fls_jax.provenance import commit, versions
 
@@ -165,9 +166,31 @@ def measure(todo: list[Options], console: Console) -> dict[str, Any]:
     return {"when": when, "machine": machine, "versions": versions(), "commit": commit(), "rows": rows}
 
 
-def main() -> None:
+def _check(settings: Settings) -> None:
+    """UserError for what cannot be measured, before anything is."""
+    for name in ("updates", "num_envs", "loop_envs"):
+        value = getattr(settings, name)
+        if min(value if isinstance(value, tuple) else (value,), default=1) < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")
+    for name in settings.networks:
+        if name not in NETWORKS:
+            raise UserError(f"There is no network {name!r}; choose of: {', '.join(NETWORKS)}.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: measure, print, save; 2 for a bad request."""
+    settings = tyro.cli(Settings, args=arguments)
+    try:
+        _check(settings)
+    except UserError as error:
+        print(f"throughput: {error}", file=sys.stderr)
+        return 2
+    bench(settings)
+    return 0
+
+
+def bench(settings: Settings) -> None:
     """Measure, print, save."""
-    settings = tyro.cli(Settings)
     console = Console(highlight=False)
     settings.output.mkdir(parents=True, exist_ok=True)
     if "speed" in settings.parts:
@@ -187,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

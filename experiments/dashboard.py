@@ -12,15 +12,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from experiments.command_line import run_command
 from experiments.figures import ROOTS
-from experiments.grid import EXPERIMENTS
 from experiments.runs import load_runs
-from experiments.selection import Selection, select
+from experiments.selection import Selection, select_named
 from fls_jax.errors import UserError
 from fls_jax.tracking.sending import check_online
 from fls_jax.tracking.service import briefly, import_wandb
@@ -30,8 +29,8 @@ from fls_jax.tracking.service import briefly, import_wandb
 class Settings:
     """Build the W&B workspace and report of an experiment; save them where there is a key."""
 
-    experiment: Literal["pilot", "paper"] = "pilot"
-    """which runs are shown (experiments/grid.py)"""
+    experiment: Literal["pilot", "paper", "own"] = "pilot"
+    """which runs are shown (experiments/grid.py); own: whatever there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders, for the tables of scores and differences"""
     wandb_project: str = "fls-jax"
@@ -50,10 +49,10 @@ def publish(selection: Selection, entity: str | None, project: str, remembered: 
     wandb = import_wandb()
     from experiments.wandb_views import build_report, build_workspace
 
-    saved = json.loads(remembered.read_text()) if remembered.exists() else {}
+    saved = _read_saved(remembered)
     try:
         owner = entity or str(wandb.Api().default_entity)
-        known = saved.get(f"{owner}/{project}", {})
+        known = saved.setdefault(f"{owner}/{project}", {})
         report, workspace = (
             build_report(selection, owner, project),
             build_workspace(selection, owner, project),
@@ -61,15 +60,46 @@ def publish(selection: Selection, entity: str | None, project: str, remembered: 
         report.id = known.get("report", "")
         workspace._internal_name, workspace._internal_id = known.get("workspace", ("", ""))
         report.save()  # makes the project where there is none
+        known["report"] = report.id
+        _remember(remembered, saved)  # at once: should the workspace fail, there is no second report
         workspace.save()
+        known["workspace"] = [workspace._internal_name, workspace._internal_id]
+        _remember(remembered, saved)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"W&B has not taken the dashboard ({briefly(error)}): check --wandb-entity and --wandb-project; "
             f"if it was deleted there, remove {remembered}; then run the same command again."
         ) from error
-    names = {"report": report.id, "workspace": [workspace._internal_name, workspace._internal_id]}
-    remembered.write_text(json.dumps(saved | {f"{owner}/{project}": names}, indent=1) + "\n")
     return [str(workspace.url), str(report.url)]
+
+
+def _read_saved(path: Path) -> dict[str, dict[str, Any]]:
+    """What was saved before, by entity and project; UserError where the file is damaged."""
+    try:
+        saved = json.loads(path.read_text())
+        if not isinstance(saved, dict) or not all(isinstance(known, dict) for known in saved.values()):
+            raise ValueError("no object of objects")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): it names the dashboards saved before; remove it to save "
+            "new ones."
+        ) from error
+    return saved
+
+
+def _remember(path: Path, saved: dict[str, dict[str, Any]]) -> None:
+    temporary = path.with_suffix(".json.part")
+    try:
+        temporary.write_text(json.dumps(saved, indent=1) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): choose another place with --out."
+        ) from error
 
 
 def make_dashboard(settings: Settings) -> None:
@@ -77,7 +107,7 @@ def make_dashboard(settings: Settings) -> None:
     import_wandb()  # first, so that it is silent
     from experiments.wandb_views import build_report, build_workspace, validated_json
 
-    selection = select(load_runs(settings.roots), EXPERIMENTS[settings.experiment])
+    selection = select_named(load_runs(settings.roots), settings.experiment)
     for problem in selection.problems:
         print(f"Left out of the tables: {problem.path}: {problem.reason}")
     folder = settings.out / settings.experiment

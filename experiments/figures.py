@@ -19,12 +19,12 @@ import tyro
 from experiments.command_line import run_command
 from experiments.free_lunch import free_lunch_table
 from experiments.gaze_table import gaze_table
-from experiments.grid import BASELINE, EXPERIMENTS, MAIN_NETWORKS
+from experiments.grid import BASELINE, MAIN_NETWORKS
 from experiments.plots import draw_curves, draw_scores
 from experiments.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
 from experiments.reading import reading
 from experiments.runs import load_runs
-from experiments.selection import Selection, select
+from experiments.selection import Selection, select_named
 from experiments.tables import parameter_table, runs_table, score_table
 from experiments.throughput import throughput_table
 from fls_jax.errors import UserError
@@ -38,8 +38,8 @@ ROOTS = (Path("runs"), Path("experiments/results"))
 class Settings:
     """Draw the figures and tables of an experiment from its run folders."""
 
-    experiment: Literal["pilot", "paper"] = "pilot"
-    """which runs belong together (experiments/grid.py)"""
+    experiment: Literal["pilot", "paper", "own"] = "pilot"
+    """which runs belong together (experiments/grid.py); own: whatever there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders at any depth; one that is missing holds none"""
     out: Path = Path("build/figures")
@@ -55,7 +55,7 @@ class Settings:
 
 def make_figures(settings: Settings) -> list[Path]:
     """Write every figure and table; returns the files. UserError where they cannot be written."""
-    selection = select(load_runs(settings.roots), EXPERIMENTS[settings.experiment])
+    selection = select_named(load_runs(settings.roots), settings.experiment)
     folder = settings.out / settings.experiment
     page = settings.page or folder / "README.md"
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
 
 BASELINE = "cnn"
@@ -37,13 +38,14 @@ class Cell:
 class Experiment:
     """Runs that belong together; they differ in game, network and seed alone.
 
-    cells: in the order in which they are best run. title: for headings.
+    cells: in the order in which they are best run. title: for headings. base: all other settings.
     """
 
     name: str
     title: str
     total_steps: int
     cells: tuple[Cell, ...]
+    base: TrainConfig = field(default_factory=TrainConfig)
 
     @property
     def games(self) -> tuple[str, ...]:
@@ -61,9 +63,9 @@ class Experiment:
         return tuple(cell.seed for cell in self.cells if (cell.game, cell.network) == (game, network))
 
     def config(self, cell: Cell) -> TrainConfig:
-        """The configuration of a cell's run: the paper's hyper-parameters, the experiment's length."""
+        """The configuration of a cell's run."""
         return replace(
-            TrainConfig(),
+            self.base,
             game=cell.game,
             network=cell.network,
             seed=cell.seed,
@@ -106,4 +108,31 @@ PILOT = Experiment(
     ),
 )
 
+OWN = "own"
+"""The experiment that is whatever runs there are."""
 EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (PILOT, PAPER)}
+
+
+def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:
+    """The runs that differ in game, network and seed alone, as many as there are; of as many the longest.
+
+    configs: of the runs at hand, any. Raises UserError where there are none.
+    """
+    groups: list[list[TrainConfig]] = []
+    for config in configs:
+        for group in groups:
+            cell = {"game": config.game, "network": config.network, "seed": config.seed}
+            if not replace(group[0], **cell).differences(config):
+                group.append(config)
+                break
+        else:
+            groups.append([config])
+    if not groups:
+        raise UserError(
+            "There are no runs: train one first, or name the folders that hold them with --roots."
+        )
+    group = max(groups, key=lambda group: (len(group), group[0].total_steps))
+    cells = sorted(
+        {Cell(c.game, c.network, c.seed) for c in group}, key=lambda c: (c.game, c.network, c.seed)
+    )
+    return Experiment(OWN, "Own runs", group[0].total_steps, tuple(cells), group[0])

@@ -71,7 +71,7 @@ class Table:
             markdown_row(["---"] * len(self.columns)),
         ]
         lines += [markdown_row(row) for row in self.rows]
-        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
+        return "\n".join([*lines, "", *(f"{on_a_line(note)}\n" for note in self.notes)])
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -81,8 +81,9 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def on_a_line(text: str) -> str:
-    """A text, whoever wrote it, as part of a line of Markdown: no line break, nothing that is HTML."""
-    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", " ".join(text.replace("-\n", "-").split()))
+    """A text, whoever wrote it, as part of a line of Markdown: no line break, no HTML, no link or picture."""
+    line = " ".join(text.replace("-\n", "-").split()).replace("](", "]\\(")
+    return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", line)
 
 
 @contextlib.contextmanager

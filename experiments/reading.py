@@ -7,7 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from experiments import paper
-from experiments.grid import PAPER_GAMES
+from experiments.grid import OWN, PAPER_GAMES
 from experiments.selection import Selection
 from experiments.tables import million
 
@@ -32,7 +32,8 @@ def _progress(selection: Selection) -> str:
     names = ("evaluated", "not evaluated", "unfinished", "not run")
     parts = ", ".join(f"{states[name]} {name}" for name in names if states[name])
     spent = f"; {hours:,.1f} hours of training so far" if hours else ""
-    return f"**How far it is.** {len(cells)} runs are planned: {parts}{spent}. An empty cell says why it is."
+    planned = "" if selection.experiment.name == OWN else " are planned"
+    return f"**How far it is.** {len(cells)} run{'s' * (len(cells) != 1)}{planned}: {parts}{spent}."
 
 
 def _seeds(selection: Selection) -> str:
@@ -51,7 +52,9 @@ def _seeds(selection: Selection) -> str:
             "outside it. "
         )
     if high > 1 and low < paper.SEEDS:
-        text += "Intervals over so few seeds are themselves rough. "
+        text += (
+            "Intervals over so few seeds are too narrow: with two, about half of them hold the true mean. "
+        )
     return text.rstrip()
 
 
@@ -81,6 +84,8 @@ def _lunch(table: pd.DataFrame) -> str:
     worse, better = int((compared["high"] < 0).sum()), int((compared["low"] > 0).sum())
     open_ones = len(compared) - better - worse
     caution = ", which is not evidence of no difference" if open_ones else ""
+    if len(compared) and compared[["seeds", "baseline_seeds"]].min(axis=None) < paper.SEEDS:
+        caution += ". With so few seeds these compare the agents that were trained, not the networks"
     return (
         f"**Free lunch.** {len(compared)} difference{'s' * (len(compared) != 1)} to the baseline: {better} "
         f"with an interval above 0, {worse} with one below, {open_ones} with one that holds 0{caution}."
@@ -94,7 +99,13 @@ def _verdict(selection: Selection) -> str:
     )
     if whole:
         return "**What it shows.** The whole grid was run; compare it with the paper score by score."
+    works = any(selection.state(cell) == "evaluated" for cell in experiment.cells)
+    shown = (
+        "That the system works, from training to this page. It"
+        if works
+        else "Nothing yet: no run was evaluated. It"
+    )
     return (
-        "**What it shows.** That the system works, from training to this page. It does not show whether the "
-        f"paper is right: that takes its whole grid, {paper.SEEDS} seeds of {million(paper.STEPS)} steps."
+        f"**What it shows.** {shown} does not show whether the paper is right: that takes its whole grid, "
+        f"{paper.SEEDS} seeds of {million(paper.STEPS)} steps."
     )

@@ -121,13 +121,19 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
 def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
     """Where and by what code each sitting was run; details: of config.json, which knows the first one.
 
-    Runs begun before sittings were recorded have no line for it.
+    Runs begun before sittings were recorded have no line for it. UserError where a machine is not described.
     """
-    recorded = read_record(folder.sittings_file)
-    if recorded and recorded[0]["env_step"] == 0:
-        return recorded
-    names = ("backend", "allocator", "versions", "machine", "commit")
-    return [{"env_step": 0} | {name: details[name] for name in names if name in details}, *recorded]
+    sittings = read_record(folder.sittings_file)
+    if not sittings or sittings[0]["env_step"]:
+        names = ("backend", "allocator", "versions", "machine", "commit")
+        sittings.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
+    for sitting in sittings:
+        if not isinstance(sitting.get("machine") or {}, dict):
+            raise UserError(
+                f"{folder.path} was trained on a machine described as {sitting['machine']!r}, not by its cpu "
+                "and cores: correct config.json or sittings.jsonl."
+            )
+    return sittings
 
 
 def _history(path: Path) -> pd.DataFrame:

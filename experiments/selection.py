@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from experiments.comparison import Sample
-from experiments.grid import Cell, Experiment
+from experiments.grid import EXPERIMENTS, OWN, Cell, Experiment, own_experiment
 from experiments.runs import Problem, Run, Runs
 from fls_jax.run_contents import Evaluation
 
@@ -71,6 +71,13 @@ class Selection:
         return [self.runs[cell] for cell in cells if cell in self.runs]
 
 
+def select_named(found: Runs, name: str) -> Selection:
+    """The runs of an experiment by its name; UserError for OWN without any runs."""
+    return select(
+        found, own_experiment(run.config for run in found.runs) if name == OWN else EXPERIMENTS[name]
+    )
+
+
 def select(found: Runs, experiment: Experiment) -> Selection:
     """The runs that are cells of an experiment: its game, network, seed and every hyper-parameter.
 
@@ -94,8 +101,8 @@ def select(found: Runs, experiment: Experiment) -> Selection:
             continue
         selection.problems.append(Problem(run.path, reason))
     finals = [each for run in selection.runs.values() for each in run.final_evaluations]
-    protocols = sorted({each.protocol for each in finals})
-    selection.protocol = protocols[0] if protocols else "aligned"  # aligned comes first
+    protocols = sorted({each.protocol for each in finals}, key=lambda name: (name != "aligned", name))
+    selection.protocol = protocols[0] if protocols else "aligned"
     for each in finals:
         if each.protocol != selection.protocol:
             reason = f"protocol {each.protocol}, the scores are of protocol {selection.protocol}"

@@ -25,14 +25,15 @@ _PARTS = {
 
 def throughput_table(results: Path) -> Table:
     """The table of every benchmark recorded in a folder; files that are none of them are left alone."""
-    rows, sources, accelerated = [], [], False
+    rows, sources, costs, accelerated = [], [], [], False
     for path in sorted(results.glob("*.json")):
         record = _read(path)
         try:
-            found, source = list(_rows(record)), _source(path.name, record)
+            found, source, cost = list(_rows(record)), _source(path.name, record), list(_costs(record))
         except (TypeError, KeyError, ValueError, AttributeError):
             continue  # JSON, but no record of ours
         rows += found
+        costs += cost
         sources += [source] if found else []
         accelerated |= any(row.get("backend", "cpu") != "cpu" for row in record.get("rows", []))
     texts = [_texts(row) for row in rows]
@@ -40,7 +41,10 @@ def throughput_table(results: Path) -> Table:
         texts.append([Empty("not measured here: make bench, make bench-peers"), *[Empty()] * 5])
     if not accelerated:
         texts.append(["training, end to end", Empty(), Empty(), Empty("not run"), Empty(), "GPU or TPU"])
-    notes = ["Agent steps a second, medians. Ours / it: our trainer over that one, in the same round."]
+    notes = [
+        "Agent steps a second, medians. Ours / it: our trainer over that one, median of the rounds' ratios."
+    ]
+    notes += costs
     notes += [f"From {', '.join(sources)}."] if sources else []
     data = pd.DataFrame(rows, columns=_FIELDS)
     return Table("throughput", "Throughput", COLUMNS, texts, data, notes)
@@ -93,6 +97,15 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "ours_over_it": None if trainer["name"] == "ours" else trainer["ours_over_it"],
             **where,
         }
+
+
+def _costs(record: dict[str, Any]) -> Iterator[str]:
+    """What attention costs in speed, network by network against the record's first, in the same rounds."""
+    first, *others = (record.get("networks") or {"": {}}).items()
+    for name, network in others:
+        if network["cost"] is not None:
+            times = f"{network['cost']:.2f} times"
+            yield f"A step of {name} takes {times} as long as one of {first[0]}, both ours."
 
 
 def _texts(row: dict[str, Any]) -> list[str]:

@@ -48,75 +48,90 @@ class Part:
 def parts(selection: Selection) -> list[Part]:
     """Everything that is shown, in order; panels are new objects at every call."""
     games = selection.experiment.games
-    gaze_games = [game for game in games if game in published.GAMES]
     return [
-        Part(
-            "Learning curves",
-            "Mean raw return of the last 100 whole games while training; mean and standard deviation over "
-            "seeds.",
-            [_curve(f"eprewmean/{game}", game) for game in games],
-        ),
-        Part(
-            "Final scores",
-            "Mean raw return of the games evaluated at the end of training, by network; standard deviation "
-            "over seeds.",
-            [
-                *(_bars(score_key(game, selection.protocol, "mean"), game) for game in games),
-                wr.MarkdownPanel(markdown=score_table(selection).markdown(), layout=_layout(24, 12)),
-            ],
-        ),
-        Part(
-            "Free lunch",
-            "What attention costs against the baseline: the difference in score with its interval, and steps "
-            "per second.",
-            [
-                wr.MarkdownPanel(markdown=free_lunch_table(selection).markdown(), layout=_layout(24, 10)),
-                *(_curve(f"sps/{game}", f"{game}: steps per second") for game in games),
-                *(_bars(f"sps_overall/{game}", f"{game}: steps per second, whole run") for game in games),
-            ],
-        ),
-        Part(
-            "Attention",
-            "Mean, maximum and entropy (nats) of the attention map while training.",
-            [
-                _curve(f"{name}/{game}", f"{game}: {name.replace('_', ' ')}")
-                for game in games
-                for name in _ATTENTION
-            ],
-        ),
-        Part(
-            "Human gaze",
-            "Saliency against human gaze (Atari-HEAD), aligned protocol. Read it beside the controls in the "
-            "table: a map that knows nothing already scores.",
-            [
-                panel
-                for game in gaze_games
-                for panel in (
-                    *(_bars(gaze_key(game, *_GAZE, name), f"{game}: {name}") for name in _GAZE_METRICS),
-                    wr.WeavePanelSummaryTable(table_name=gaze_table_key(game, *_GAZE), layout=_layout(24, 8)),
-                )
-            ],
-        ),
-        Part(
-            "Videos",
-            "Agents at play, with their saliency over game and input, at every step that was filmed.",
-            [
-                wr.MediaBrowser(
-                    title=game,
-                    media_keys=[video_key(game, variant) for variant in _FILMS],
-                    num_columns=2,
-                    layout=_layout(12, 10),
-                )
-                for game in games
-            ],
-        ),
-        Part(
-            "Training health",
-            "If a curve looks wrong, look here first. Mean and standard deviation over all runs of a "
-            "network, whatever their game: add a filter to see one.",
-            [_curve(name, name.replace("_", " ").capitalize()) for name in _HEALTH],
-        ),
+        _learning_curves(games),
+        _final_scores(selection, games),
+        _free_lunch(selection, games),
+        _attention(games),
+        _human_gaze([game for game in games if game in published.GAMES]),
+        _videos(games),
+        _health(),
     ]
+
+
+def _learning_curves(games: Sequence[str]) -> Part:
+    text = (
+        "Mean raw return of the last 100 whole games while training; mean and standard deviation over seeds."
+    )
+    return Part("Learning curves", text, [_curve(f"eprewmean/{game}", game) for game in games])
+
+
+def _final_scores(selection: Selection, games: Sequence[str]) -> Part:
+    text = (
+        "Mean raw return of the games evaluated at the end of training, by network; standard deviation over "
+        "seeds."
+    )
+    bars = [_bars(score_key(game, selection.protocol, "mean"), game) for game in games]
+    table = wr.MarkdownPanel(markdown=score_table(selection).markdown(), layout=_layout(24, 12))
+    return Part("Final scores", text, [*bars, table])
+
+
+def _free_lunch(selection: Selection, games: Sequence[str]) -> Part:
+    text = (
+        "What attention costs against the baseline: the difference in score with its interval, and steps per "
+        "second."
+    )
+    table = wr.MarkdownPanel(markdown=free_lunch_table(selection).markdown(), layout=_layout(24, 10))
+    curves = [_curve(f"sps/{game}", f"{game}: steps per second") for game in games]
+    bars = [_bars(f"sps_overall/{game}", f"{game}: steps per second, whole run") for game in games]
+    return Part("Free lunch", text, [table, *curves, *bars])
+
+
+def _attention(games: Sequence[str]) -> Part:
+    text = "Mean, maximum and entropy (nats) of the attention map while training."
+    named = [(game, name) for game in games for name in _ATTENTION]
+    return Part(
+        "Attention",
+        text,
+        [_curve(f"{name}/{game}", f"{game}: {name.replace('_', ' ')}") for game, name in named],
+    )
+
+
+def _human_gaze(games: Sequence[str]) -> Part:
+    text = (
+        "Saliency against human gaze (Atari-HEAD), aligned protocol. Read it beside the table's controls: "
+        "a map that knows nothing already scores."
+    )
+    panels: list[Any] = []
+    for game in games:
+        panels += [_bars(gaze_key(game, *_GAZE, name), f"{game}: {name}") for name in _GAZE_METRICS]
+        table = gaze_table_key(game, *_GAZE)
+        panels.append(wr.WeavePanelSummaryTable(table_name=table, layout=_layout(24, 8)))
+    return Part("Human gaze", text, panels)
+
+
+def _videos(games: Sequence[str]) -> Part:
+    text = "Agents at play, with their saliency over game and input, at every step that was filmed."
+    browsers = [
+        wr.MediaBrowser(
+            title=game,
+            media_keys=[video_key(game, variant) for variant in _FILMS],
+            num_columns=2,
+            layout=_layout(12, 10),
+        )
+        for game in games
+    ]
+    return Part("Videos", text, browsers)
+
+
+def _health() -> Part:
+    text = (
+        "If a curve looks wrong, look here first. Mean and standard deviation over all runs of a network, "
+        "whatever their game: add a filter to see one."
+    )
+    return Part(
+        "Training health", text, [_curve(name, name.replace("_", " ").capitalize()) for name in _HEALTH]
+    )
 
 
 def build_workspace(selection: Selection, entity: str, project: str) -> ws.Workspace:

@@ -89,3 +89,17 @@ def test_every_network_is_in_the_memory_table_and_dense_ones_twice():
     todo = list(throughput.memory_measurements())
     assert len(todo) == 17
     assert sum("microbatch" in options for options in todo) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--updates", "0"], "--updates is 0; give 1 or more."),
+        (["--num-envs", "8", "0"], "--num-envs is (8, 0); give 1 or more."),
+        (["--networks", "cnm"], "There is no network 'cnm'; choose of: cnn, "),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(arguments, words, tmp_path, capsys):
+    assert throughput.main([*arguments, "--output", str(tmp_path / "none")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -48,6 +48,19 @@ def test_variance_has_both_levels():
     assert found.mean() == pytest.approx(means.mean(), abs=0.05)
 
 
+@pytest.mark.parametrize(("seeds", "low", "high"), [(1, 0.05, 0.4), (2, 0.4, 0.7), (5, 0.75, 0.93)])
+def test_with_few_seeds_an_interval_holds_the_true_mean_less_often_than_it_says(seeds, low, high):
+    """What the results page warns of: seeds that differ as much as games do, 64 games of each."""
+    random = np.random.default_rng(6)
+    held = 0
+    for _ in range(200):
+        levels = random.normal(size=seeds)
+        ours = sample(*(random.normal(level, 1, 64) for level in levels))
+        ends = np.percentile(resampled_means(ours, 0, resamples=300), [2.5, 97.5])
+        held += ends[0] <= 0 <= ends[1]
+    assert low < held / 200 < high
+
+
 def test_chunks_change_nothing_but_memory(monkeypatch):
     seeds = sample(np.arange(30.0), np.arange(10.0, 50.0))
     whole = resampled_means(seeds, 0, resamples=500)

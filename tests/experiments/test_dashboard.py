@@ -227,6 +227,35 @@ def test_with_a_key_saved_and_saved_again_in_the_same_place(runs, tmp_path):
             assert shown(view["spec"]) >= {"eprewmean/MsPacman", "score/MsPacman/aligned/mean"}
 
 
+def test_a_dashboard_that_half_failed_is_not_saved_twice(runs, tmp_path):
+    with wandb_server("file_stream") as server:
+        takes_all = dict(server.answers)
+        for name in ("upsertView", "UpsertView2"):
+            server.answers[name] = lambda view: (
+                {"upsertView": None} if view["type"] == "project-view" else server.keep_view(view)
+            )
+        done = dashboard(runs, tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+        assert done.returncode == 2
+        assert len(server.views) == 1
+        server.answers |= takes_all
+        done = dashboard(runs, tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert {view["type"] for view in server.views.values()} == {"runs", "project-view"}
+        assert len(server.views) == 2
+
+
+@pytest.mark.parametrize("text", ['{"me/fls', "[]", '{"me/fls-jax": 3}'])
+def test_a_damaged_memory_of_dashboards_is_named(runs, tmp_path, text):
+    path = tmp_path / "out" / "pilot" / "saved.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with wandb_server("file_stream") as server:
+        done = dashboard(runs, tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "saved.json cannot be read" in line
+
+
 def test_a_refused_dashboard_is_told(runs, tmp_path):
     with wandb_server("file_stream") as server:
         server.answers["upsertView"] = lambda _: {"upsertView": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 import shutil
@@ -23,6 +25,7 @@ from experiments.runs import Runs, load_runs
 from experiments.selection import select
 from experiments.style import STYLES
 from experiments.tables import runs_table, score_table
+from fls_jax.errors import UserError
 from tests.experiments.folders import UPDATES, write_pilot, write_run
 
 
@@ -57,6 +60,22 @@ def test_every_picture_and_table_is_there(drawn):
     assert "*No run has been scored: see docs/gaze.md.*" in page
     assert "| Breakout | cnn |  |  | *not run* |" in page
     assert "| MsPacman | cnn_sparse_fls |  |  | *unfinished: 1.00M of 2M steps* |" in page
+
+
+def test_own_runs_of_any_settings_are_drawn(tmp_path):
+    for network in ("cnn", "cnn_sparse_fls"):
+        path = write_run(tmp_path / "runs" / network, Cell("Alien", network, 3), [300.0, 400.0, 500.0])
+        config = json.loads((path / "config.json").read_text()) | {"gamma": 0.9, "total_steps": 50_000_000}
+        (path / "config.json").write_text(json.dumps(config))
+    settings = Settings("own", roots=(tmp_path / "runs",), out=tmp_path / "out", benchmarks=tmp_path)
+    page = make_figures(settings)[-1]
+    text = page.read_text()
+    assert page == tmp_path / "out" / "own" / "README.md"
+    assert "2 runs: 2 unfinished" in text
+    assert "| Alien | cnn_sparse_fls | 3 | *unfinished* | 1,999,872 |" in text
+    assert "Left out" not in text
+    with pytest.raises(UserError, match="There are no runs"):
+        make_figures(dataclasses.replace(settings, roots=(tmp_path / "none",)))
 
 
 def test_the_same_bytes_in_another_process_from_a_copy_and_with_other_settings(drawn, pilot, tmp_path):

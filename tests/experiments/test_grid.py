@@ -1,13 +1,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from experiments import paper
-from experiments.grid import ABLATIONS, BASELINE, EXPERIMENTS, MAIN_NETWORKS, PAPER, PAPER_GAMES, PILOT, Cell
+from experiments.grid import (
+    ABLATIONS,
+    BASELINE,
+    EXPERIMENTS,
+    MAIN_NETWORKS,
+    OWN,
+    PAPER,
+    PAPER_GAMES,
+    PILOT,
+    Cell,
+    own_experiment,
+)
 from experiments.style import STYLES
 from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.networks.summary import parameter_count
 
@@ -45,6 +58,23 @@ def test_configurations_are_valid_and_the_papers(experiment):
         changed = TrainConfig().differences(config)
         assert {text.split(":")[0] for text in changed} <= {"game", "network", "seed", "total_steps"}
     assert all(BASELINE in {c.network for c in experiment.cells if c.game == g} for g in experiment.games)
+
+
+def test_own_runs_are_those_with_the_settings_of_most():
+    def config(game, network, seed, **more):
+        return replace(TrainConfig(), game=game, network=network, seed=seed, **more)
+
+    quick = [
+        config("Alien", name, seed, total_steps=10**6) for name in ("cnn", "cnn_daqn") for seed in (9, 1)
+    ]
+    others = [config("Pong", "cnn", 1), config("Pong", "cnn", 2, total_steps=10**6, gamma=0.5)]
+    own = own_experiment([others[0], *quick, others[1], quick[0]])
+    assert own.cells == tuple(Cell("Alien", name, seed) for name in ("cnn", "cnn_daqn") for seed in (1, 9))
+    assert (own.total_steps, own.name) == (10**6, OWN)
+    assert own_experiment(others).cells == (Cell("Pong", "cnn", 1),)  # of as many the longest
+    assert own_experiment(others[1:]).config(Cell("Pong", "cnn", 3)).gamma == 0.5
+    with pytest.raises(UserError, match="no runs"):
+        own_experiment([])
 
 
 def test_the_paper_has_scores_of_its_whole_grid():

@@ -51,16 +51,19 @@ def test_differences_are_counted_by_their_intervals(ours, words, tmp_path):
     text = read(select(load_runs([tmp_path]), PILOT))
     assert f"1 difference to the baseline: {words}" in text
     assert "another seed may well end outside it" in text
+    assert "these compare the agents that were trained, not the networks." in text
 
 
 def test_without_any_run():
     text = read(select(Runs(), PAPER))
-    assert "450 runs are planned: 450 not run. An empty" in text
+    assert "450 runs are planned: 450 not run." in text
     assert "No finished run has been evaluated yet" in text
     assert "No network has a score beside the baseline's" in text
     assert "50M agent steps, as in the paper" in text
     assert "not among the paper's" not in text
     assert "The whole grid was run" not in text
+    assert "Nothing yet: no run was evaluated." in text
+    assert "the system works" not in text
 
 
 def test_the_page_may_lie_elsewhere_and_its_pictures_are_found(tmp_path):

@@ -100,6 +100,8 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path):
         lambda text: text.replace('"return": 2.0', '"return": NaN'),
         lambda text: text.replace('"interval_95"', '"interval"'),
         lambda text: text.replace('"environment": "Pong"', '"env": "Pong"'),
+        lambda text: text.replace('"environment": "Pong"', '"environment": "![i](http://x)"'),
+        lambda text: text.replace('"protocol": "aligned"', '"protocol": "<b>"'),
     ],
 )
 def test_a_damaged_evaluation_is_named_and_leaves_the_run(tmp_path, damage):
@@ -112,6 +114,21 @@ def test_a_damaged_evaluation_is_named_and_leaves_the_run(tmp_path, damage):
     assert [problem.path for problem in found.problems] == [file]
     (run,) = found.runs
     assert run.evaluations == ()
+
+
+def test_a_machine_that_is_not_described_is_named(tmp_path):
+    write_run(tmp_path / "a", CNN, [1.0], machine="box")
+    (problem,) = load_runs([tmp_path]).problems
+    assert "a machine described as 'box'" in problem.reason
+
+
+def test_scores_under_another_protocol_do_not_take_the_place_of_aligned_ones(tmp_path):
+    for cell, protocol in ((CNN, "aligned"), (FLS, "Aa")):
+        file = write_evaluation(write_run(tmp_path / cell.network, cell, [1.0]), [1, 2, 6])
+        file.write_text(file.read_text().replace('"aligned"', f'"{protocol}"'))
+    selection = select(load_runs([tmp_path]), PILOT)
+    assert selection.protocol == "aligned"
+    assert [selection.state(cell) for cell in (CNN, FLS)] == ["evaluated", "not evaluated"]
 
 
 def test_gaze_summaries(tmp_path):

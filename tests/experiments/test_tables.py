@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -135,6 +136,8 @@ def test_texts_of_others_are_no_markup(tmp_path):
     (line,) = [line for line in table.markdown().splitlines() if "GHz" in line]
     assert "&lt;script>alert(1)&lt;/script> / $x^{$ 2 GHz, 2 cores" in line
     assert line.count("|") == len(table.columns) + 1
+    linked = dataclasses.replace(table, notes=["see ![it](http://x/y.png) or [that](http://x)\n<b>"])
+    assert linked.markdown().endswith("see ![it]\\(http://x/y.png) or [that]\\(http://x) &lt;b>\n")
     with drawing_settings():
         write_table(table, tmp_path)  # which must not be read as a formula
 
