@@ -1,4 +1,4 @@
-"""How far a network is from the baseline, with what is known of it. NumPy alone."""
+"""How far a network is from the baseline, with what is known of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from fls_jax.statistics import bootstrap_intervals, mean
 
 RESAMPLES = 2000
 _CHUNK = 2**22  # resampled returns held at a time
@@ -60,7 +62,10 @@ def resampled_means(sample: Sample, stream: int, resamples: int = RESAMPLES) -> 
 
 
 def mean_estimate(sample: Sample) -> Estimate:
-    """The mean return with its interval."""
+    """The mean return with its interval; of a single seed it is the interval that its evaluation states."""
+    if len(sample.returns) == 1:
+        interval = bootstrap_intervals(sample.returns[0][:, None], {"mean": mean}, RESAMPLES)["mean"]
+        return Estimate(sample.mean, *interval)
     return _estimate(sample.mean, resampled_means(sample, 0))
 
 

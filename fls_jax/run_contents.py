@@ -44,8 +44,8 @@ class Evaluation:
 
     @property
     def returns(self) -> list[float]:
-        """Of every game."""
-        return [game["return"] for game in self.games]
+        """Of every game: the environments' first ones, their second ones, ..."""
+        return [g["return"] for g in sorted(self.games, key=lambda g: (g["game"], g["environment"]))]
 
 
 @dataclass(frozen=True)

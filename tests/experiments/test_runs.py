@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments.comparison import mean_estimate
 from experiments.grid import PILOT, Cell
 from experiments.runs import evaluation_table, history_table, load_runs
 from experiments.selection import select
@@ -35,6 +36,18 @@ def test_a_run_as_tables(tmp_path):
     assert run.finished
     assert run.steps_per_second == 200
     assert [each.returns for each in run.final_evaluations] == [[1, 2, 6]]
+
+
+def test_with_one_seed_the_interval_is_the_evaluations_own(tmp_path):
+    file = write_evaluation(write_run(tmp_path / "a", CNN, [1.0]), np.random.default_rng(0).normal(size=40))
+    content = json.loads(file.read_text())
+    for number, game in enumerate(content["games"]):  # rounds of four environments, ended in any order
+        game["environment"], game["game"] = number % 4, number // 4
+    content["games"].reverse()
+    file.write_text(json.dumps(content))
+    selection = select(load_runs([tmp_path]), PILOT)
+    estimate = mean_estimate(selection.sample("Pong", "cnn"))
+    assert [estimate.low, estimate.high] == content["summary"]["interval_95"]["mean"]
 
 
 def test_no_runs_are_empty_tables(tmp_path):
