@@ -21,7 +21,7 @@ from experiments.presentation import Empty, Table
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import percent
-from fls_jax.run_contents import read_gaze_summary
+from fls_jax.run_contents import DIFFERENCE, gaze_rows, read_gaze_summary
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,10 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
         if name not in METRICS:
             raise UserError(f"There is no metric {name!r}; there are: {', '.join(METRICS)}.")
     rows, data = [], []
-    for name, scores in summary["scores"].items():
-        note = summary["notes"].get(name)
-        rows.append([name, *(_cell(scores[metric], note) for metric in metrics)])
+    for name, scores in gaze_rows(summary).items():
+        note, form = summary["notes"].get(name), "{:+z.3f}" if name.startswith(DIFFERENCE) else "{:z.3f}"
+        rows.append([name, *(_cell(scores[metric], note, form) for metric in metrics)])
         data += [{"map": name, "metric": metric, **scores[metric]} for metric in metrics]
-    for name, scores in summary.get("differences", {}).items():
-        if not {name, "model"} & set(summary["notes"]):  # both have a map
-            title = f"model - {name}"
-            rows.append([title, *(_cell(scores[metric], None, "{:+z.3f}") for metric in metrics)])
-            data += [{"map": title, "metric": metric, **scores[metric]} for metric in metrics]
     trials = summary["trials"]["scored"]
     block = summary["intervals"]["observations_in_a_block"]
     title = (
@@ -78,7 +73,7 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
         f"{'trial' if len(trials) == 1 else 'trials'}. Mean [95% interval over blocks of {block} "
         "observations] (share of frames that count)."
     ]
-    if any(row[0].startswith("model - ") for row in rows):
+    if any(row[0].startswith(DIFFERENCE) for row in rows):
         notes.append("Differences: the model's score less the control's on the same frames.")
     if not summary["complete"]:
         notes.append("The pass was interrupted: not all its trials are scored.")
@@ -87,7 +82,7 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
     )
 
 
-def _cell(score: dict[str, Any], note: str | None, form: str = "{:z.3f}") -> str:
+def _cell(score: dict[str, Any], note: str | None, form: str) -> str:
     share = f"({percent(score['coverage'])})"
     if score["mean"] is None:
         return Empty(f"{note or 'undefined'} {share}")

@@ -13,6 +13,8 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.run_folder import RunFolder
 
+DIFFERENCE = "model - "
+"""What the name of a row of differences begins with."""
 _EVALUATION = re.compile(r"(\d+)-([a-z-]+)\.json")
 _VIDEO = re.compile(r"(\d+)(-.+)?\.mp4")
 _GAZE = re.compile(r"[a-z]+-[a-z]+")
@@ -121,6 +123,18 @@ def read_gaze_summary(path: Path) -> dict[str, Any]:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is no summary of a gaze pass ({reason}): set it aside.") from error
     return content
+
+
+def gaze_rows(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The scores of a gaze pass by what a table calls them: each map, then `model - <control>`.
+
+    The latter are the model's scores less the control's on the same frames, where both have a map.
+    """
+    rows = dict(summary["scores"])
+    for name, scores in summary.get("differences", {}).items():
+        if not {"model", name} & set(summary["notes"]):
+            rows[f"{DIFFERENCE}{name}"] = scores
+    return rows
 
 
 def _check_gaze(content: dict[str, Any]) -> None:

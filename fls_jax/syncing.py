@@ -20,6 +20,7 @@ from fls_jax.errors import UserError
 from fls_jax.run_contents import (
     Evaluation,
     evaluation_files,
+    gaze_rows,
     gaze_summaries,
     last_step,
     read_evaluation,
@@ -214,9 +215,9 @@ def evaluation_content(evaluation: Evaluation) -> Content:
 
 
 def gaze_content(game: str, summary: dict[str, Any]) -> Content:
-    """The scores of the model's map as numbers, and those of every map as a table, from a summary.json."""
+    """The scores of the model's map as numbers, and every row of the pass as a table, from a summary.json."""
     where = (game, summary["protocol"], summary["space"])
-    scores = summary["scores"]
+    scores = gaze_rows(summary)
     values = {gaze_key(*where, metric): score["mean"] for metric, score in scores.get("model", {}).items()}
     metrics = list(next(iter(scores.values()), {}))
     columns: dict[str, list[Any]] = {"map": list(scores)}

@@ -66,7 +66,11 @@ def killed_and_resumed(path: Path) -> Path:
 def test_everything_a_folder_holds_read_back(tmp_path):
     path = killed_and_resumed(tmp_path / "runs" / "a")
     write_evaluation(path, [3.0, 5.0])
-    write_gaze(path, {"model": {"nss": 1.5, "kl": None}, "uniform": {"nss": 0.5, "kl": 2.0}})
+    summary = write_gaze(path, {"model": {"nss": 1.5, "kl": None}, "uniform": {"nss": 0.5, "kl": 2.0}})
+    score = {"mean": 1.0, "coverage": 0.9, "interval_frames": [0.5, 1.5]}
+    none = {"mean": None, "coverage": 0.0, "interval_frames": None}
+    differences = {"differences": {"uniform": {"nss": score, "kl": none}}}
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | differences))
     film = path / "video" / "4096.mp4"
     film.parent.mkdir()
     film.write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
@@ -121,6 +125,7 @@ def test_everything_a_folder_holds_read_back(tmp_path):
     assert content["data"] == [
         ["model", 1.5, 0.9, 1.4, 1.6, None, 0.0, None, None],
         ["uniform", 0.5, 0.9, 0.4, 0.6, 2.0, 0.9, 1.9, 2.1],
+        ["model - uniform", 1.0, 0.9, 0.5, 1.5, None, 0.0, None, None],
     ]
     (video,) = history(by_job["video"][1])
     assert video["env_step"] == 4096

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from fls_jax.gaze.published import CAVEAT
 from fls_jax.gaze.scoring import HEADINGS, METRICS
-from fls_jax.gaze.study import MAIN_METRICS, Layout, by_setting, percent
+from fls_jax.gaze.study import MAIN_METRICS, OF_A_NETWORK, Layout, by_setting, percent
+from fls_jax.run_contents import DIFFERENCE, gaze_rows
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -34,6 +35,9 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         cells = [_cell(values[metric]) for metric in METRICS]
         table.add_row(f"{name}\n[dim]{note or ''}[/]", *cells)
     console.print(table)
+    for name, scores in gaze_rows(summary).items():
+        if name.removeprefix(DIFFERENCE) in OF_A_NETWORK and name.startswith(DIFFERENCE):
+            console.print(f"{name}: {_differences(scores)}", markup=False, soft_wrap=True)
     for trial, reason in summary["trials"]["failed"].items():
         console.print(f"Trial {trial} failed: {reason}", markup=False, soft_wrap=True)
 
@@ -41,6 +45,17 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
 def _cell(value: dict[str, Any]) -> str:
     mean = "" if value["mean"] is None else f"{value['mean']:z.3f}"
     return f"{mean}\n[dim]{percent(value['coverage'])}[/]"
+
+
+def _differences(scores: dict[str, Any]) -> str:
+    """The main metrics' differences on the same frames with their intervals, on a line."""
+    texts = []
+    for metric in MAIN_METRICS:
+        mean, interval = scores[metric]["mean"], scores[metric]["interval_frames"]
+        if mean is not None:
+            spread = "" if interval is None else " [{:+z.3f}, {:+z.3f}]".format(*interval)
+            texts.append(f"{HEADINGS[metric]} {mean:+z.3f}{spread}")
+    return ", ".join(texts)
 
 
 def _caption(summary: dict[str, Any]) -> str:

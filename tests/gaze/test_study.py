@@ -190,6 +190,13 @@ def test_the_terminals_table_of_one_run(summaries):
     assert "no map" in text
     assert "Trial 2 failed: damaged" in text
     assert "100 observations of 1 of 2 trials" in " ".join(text.split())
+    score = {"mean": 0.25, "coverage": 1.0, "interval_frames": [-0.125, 0.5], "interval_trials": None}
+    compared = summaries[0] | {"differences": {name: dict.fromkeys(METRICS, score) for name in CONTROLS}}
+    print_summary(compared, console)
+    text = console.export_text()
+    assert "model - uniform: sAUC +0.250 [-0.125, +0.500], NSS +0.250 [-0.125, +0.500], KL " in text
+    assert "model - untrained: sAUC" in text
+    assert "model - centre" not in text  # a table of its own has them all
     alone = copy.deepcopy(summaries[0]) | {"maps": ["model"]}
     alone["scores"] = {"model": alone["scores"]["model"]}
     print_summary(alone, console)
