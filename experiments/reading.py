@@ -53,8 +53,8 @@ def _seeds(selection: Selection) -> str:
         )
     if high > 1 and low < paper.SEEDS:
         text += (
-            "Intervals over so few seeds are too narrow: with two that differ as much as games do, about half "
-            "of them hold the true mean. "
+            "Intervals over so few seeds are too narrow: with two that differ as much as games do, about "
+            "half of them hold the true mean. "
         )
     return text.rstrip()
 
