@@ -64,9 +64,12 @@ def test_the_demo_of_the_shipped_agents_needs_no_network(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     written = make_demo(demo.Settings(games=1, steps=5, out=tmp_path))
-    assert {path.name for path in written} >= {"Pong.mp4", "curves.svg", "scores.md"}
-    rows = [line for line in (tmp_path / "scores.md").read_text().splitlines() if line.startswith("| Pong |")]
-    assert len(rows) == len(AGENTS)
+    games = {agent.parent.name for agent in AGENTS}
+    assert "Pong" in games
+    assert {path.name for path in written} >= {"curves.svg", "scores.md", *(f"{game}.mp4" for game in games)}
+    table = (tmp_path / "scores.md").read_text().splitlines()
+    for agent in AGENTS:
+        assert sum(line.startswith(f"| {agent.parent.name} | {agent.name} |") for line in table) == 1
 
 
 def test_the_readme_says_what_the_records_say():
