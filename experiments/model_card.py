@@ -155,7 +155,8 @@ def _limits(train: TrainConfig, facts: dict[str, Any]) -> str:
     )
     limits.append(
         "The map shows where its features are multiplied by much. That this is what its decisions rest on is "
-        "not shown by the map, nor here."
+        "not shown by the map, nor here. Every agent's map is brighter in the middle, where receptive fields "
+        "overlap most (docs/video.md)."
         if network_spec(train.network).attention
         else "It has no saliency map."
     )

@@ -40,6 +40,8 @@ def commands(prefix):
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.name)
 def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").mkdir()  # as in a reader's clone
+    (tmp_path / "experiments" / "pretrained").symlink_to(ROOT / "experiments" / "pretrained")
     example = tmp_path / f"{page.stem}_example.py"
     example.write_text("\n".join(blocks(page, "python")))
     # A reader's JAX is not as strict as the tests' is.
