@@ -155,8 +155,8 @@ def _limits(train: TrainConfig, facts: dict[str, Any]) -> str:
     )
     limits.append(
         "The map shows where its features are multiplied by much. That this is what its decisions rest on is "
-        "not shown by the map, nor here. Every agent's map is brighter in the middle, where receptive fields "
-        "overlap most (docs/video.md)."
+        "not shown by the map, nor here. Receptive fields overlap least at the screen's edges, so that "
+        "geometry alone makes a map brighter towards the middle (docs/video.md)."
         if network_spec(train.network).attention
         else "It has no saliency map."
     )
