@@ -53,9 +53,13 @@ class TrainConfig:
     """Weight of the value loss."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus (entropy in nats)."""
+    attention_cost: float = 0.0
+    """Weight of the attention's mean over positions and samples, added to the loss (the paper: 0)."""
     max_grad_norm: float = 0.5
     """The gradient's global norm is clipped to this."""
 
+    environment_seeds: Literal["spread", "consecutive"] = "spread"
+    """Seeds of the environments: drawn from (seed, environment), so that no two runs share any; or seed + i."""
     sticky_actions: float = 0.0
     """Probability that the emulator repeats the previous action at a frame (the paper: 0)."""
     max_episode_steps: int = 27_000
@@ -105,7 +109,7 @@ class TrainConfig:
             raise UserError(f"{_flag(name)} is {value}; it must {wanted}{finite}.")
         if self.seed + self.num_envs > 2**31:
             raise UserError(
-                f"--seed is {self.seed}; every environment adds its number, and the sum must stay below 2^31 "
+                f"--seed is {self.seed}; with its environments' numbers added it must stay below 2^31 "
                 "(EnvPool's seeds are 32 bits): choose a smaller seed."
             )
         if self.total_steps < self.steps_per_update:
@@ -138,10 +142,12 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any], source: str = "config.json") -> TrainConfig:
         """Read back what to_json wrote; unknown keys are ignored, missing ones take their default.
 
+        Runs from before `environment_seeds` go on with the seeds that they had, seed + i.
+
         Raises UserError for a value of the wrong type, naming `source`.
         """
         hints = typing.get_type_hints(cls)
-        known = {}
+        known: dict[str, Any] = {"environment_seeds": "consecutive"}
         for f in fields(cls):
             if f.name in values:
                 known[f.name] = _checked(values[f.name], hints[f.name], f.name, source)
@@ -171,6 +177,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip_range": _NOT_NEGATIVE,
     "value_coefficient": _NOT_NEGATIVE,
     "entropy_coefficient": _NOT_NEGATIVE,
+    "attention_cost": _NOT_NEGATIVE,
     "max_grad_norm": _NOT_NEGATIVE,
     "sticky_actions": (0, 1),
     "max_episode_steps": (1, 2**31 - 1),

@@ -126,7 +126,7 @@ class AtariPool:
         self,
         game: str,
         num_envs: int,
-        seed: int,
+        seed: int | list[int],
         max_episode_steps: int = 27_000,
         clip_rewards: bool = True,
         sticky_actions: float = 0.0,

@@ -94,7 +94,8 @@ def action_log_probs(logits: Float[Array, "*B A"], actions: Int[Array, "*B"]) ->
 def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[Float[Array, ""], Metrics]:
     """Clipped PPO loss of B samples whose advantages are already normalised: (scalar, its parts).
 
-    L = policy + value_coefficient * value - entropy_coefficient * entropy, where with the ratio r
+    L = policy + value_coefficient * value - entropy_coefficient * entropy, and, where attention has a cost,
+    + attention_cost * the mean of the attention over samples and positions; with the ratio r
     policy = mean max(-A r, -A clip(r, 1-c, 1+c)) and
     value = 0.5 mean max((v - R)^2, (v_old + clip(v - v_old, -c, c) - R)^2).
     """
@@ -120,6 +121,9 @@ def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[
         "clip_fraction": jnp.mean((jnp.abs(ratio - 1.0) > clip).astype(jnp.float32)),
         **attention_statistics(output.attention),
     }
+    if config.attention_cost:
+        metrics["loss_attention"] = config.attention_cost * jnp.mean(output.attention)
+        metrics["loss"] = total = total + metrics["loss_attention"]
     return total, metrics
 
 

@@ -96,12 +96,18 @@ def network_apply(network: nn.Module) -> ApplyFn:
     return apply
 
 
+def environment_seeds(seed: int, num_envs: int) -> list[int]:
+    """A seed below 2^31 for each environment, drawn from (seed, environment): other seeds share none."""
+    sequences = (np.random.SeedSequence([seed, i]) for i in range(num_envs))
+    return [int(sequence.generate_state(1)[0] >> 1) for sequence in sequences]
+
+
 def atari_pool(config: TrainConfig, seed: int) -> AtariPool:
     """The environments that a configuration asks for."""
     return AtariPool(
         config.game,
         config.num_envs,
-        seed,
+        environment_seeds(seed, config.num_envs) if config.environment_seeds == "spread" else seed,
         max_episode_steps=config.max_episode_steps,
         sticky_actions=config.sticky_actions,
         threads=config.env_threads,

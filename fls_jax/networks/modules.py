@@ -34,6 +34,8 @@ def attention_scores(scores: Float[Array, "B H W maps"], spec: AttentionSpec) ->
         maps = jax.nn.softmax(scores, axis=(1, 2))
     elif spec.score == "softplus2":
         maps = jnp.logaddexp2(scores, 0.0)
+    elif spec.score == "sigmoid":
+        maps = jax.nn.sigmoid(scores)
     else:
         maps = jax.nn.softplus(scores)
     attention = maps.sum(axis=-1)
@@ -84,6 +86,7 @@ class Extractor(nn.Module):
                 (conv.kernel, conv.kernel),
                 strides=conv.stride,
                 padding=conv.padding,
+                use_bias=conv.bias,
                 kernel_init=_ORTHOGONAL,
                 dtype=self.dtype,
                 name=f"conv{number}",

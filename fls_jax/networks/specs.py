@@ -1,4 +1,5 @@
-"""The 15 networks of the paper as data (Nikulin et al. 2019, arXiv 1908.02511, section 3 and appendix).
+"""The networks as data: the paper's 15 (Nikulin et al. 2019, arXiv 1908.02511, section 3 and appendix)
+and ours on patches.
 
 A network is a torso of convolutions, attention gates after some of them, and a readout. To add a
 network, add one entry to `_OTHERS` (docs/extending.md).
@@ -12,13 +13,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution, followed by relu unless said otherwise."""
+    """A square convolution with a bias, followed by relu, unless said otherwise."""
 
     features: int
     kernel: int
     stride: int = 1
     padding: Literal["VALID", "SAME"] = "VALID"
     relu: bool = True
+    bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class AttentionSpec:
     """conv `hidden` kernel x kernel, activation, conv `maps` kernel x kernel, score; stride 1, SAME.
 
     after: numbers (from 1) of the convolutions whose output a gate of its own multiplies.
-    score: `softplus` (base e), `softplus2` (base 2: log2(1 + 2^x)) or `softmax` over the positions
-        of each map; several maps are summed.
+    score: `softplus` (base e), `softplus2` (base 2: log2(1 + 2^x)), `sigmoid` (at most 1) or `softmax`
+        over the positions of each map; several maps are summed.
     normalise: divide the result by its sum over positions.
     """
 
@@ -35,7 +37,7 @@ class AttentionSpec:
     hidden: int = 256
     kernel: int = 3
     activation: Literal["relu", "tanh", "elu"] = "relu"
-    score: Literal["softplus", "softplus2", "softmax"] = "softplus"
+    score: Literal["softplus", "softplus2", "sigmoid", "softmax"] = "softplus"
     maps: int = 1
     normalise: bool = False
 
@@ -65,9 +67,15 @@ SPARSE_NORELU = (*SPARSE[:2], replace(SPARSE[2], relu=False))
 DENSE = (Conv(32, 7, padding="SAME"), Conv(64, 5, padding="SAME"), Conv(64, 3, padding="SAME"))
 DENSE_NORELU = (*DENSE[:2], replace(DENSE[2], relu=False))
 
+# Disjoint 4x4 patches: a gate after the first convolution paints every pixel exactly once.
+PATCH = (Conv(32, 4, 4), Conv(64, 4, 2), Conv(64, 3))
+PATCH_NOBIAS = (replace(PATCH[0], bias=False), *PATCH[1:])
+
 FLS = AttentionSpec()
 DAQN = AttentionSpec(hidden=256, kernel=1, activation="tanh", score="softmax")
 RSPPO = AttentionSpec(hidden=512, kernel=1, activation="elu", score="softmax", maps=2)
+
+PATCH_FLS = AttentionSpec(after=(1,), hidden=64, kernel=1)
 
 _PUBLISHED = (
     NetworkSpec("cnn", SPARSE, None, "flatten"),
@@ -89,7 +97,13 @@ _PUBLISHED = (
     NetworkSpec("cnn_dense_fls_norelu", DENSE_NORELU, FLS, "pool"),
 )
 
-_OTHERS: tuple[NetworkSpec, ...] = ()
+_OTHERS: tuple[NetworkSpec, ...] = (
+    NetworkSpec("cnn_patch", PATCH, None, "flatten"),
+    NetworkSpec("cnn_patch_fls", PATCH, PATCH_FLS, "flatten"),
+    NetworkSpec("cnn_patch_fls_nobias", PATCH_NOBIAS, PATCH_FLS, "flatten"),
+    NetworkSpec("cnn_patch_fls_k3", PATCH, replace(PATCH_FLS, hidden=32, kernel=3), "flatten"),
+    NetworkSpec("cnn_patch_fls_sigmoid", PATCH, replace(PATCH_FLS, score="sigmoid"), "flatten"),
+)
 
 PUBLISHED: tuple[str, ...] = tuple(spec.name for spec in _PUBLISHED)
 """The paper's own."""
