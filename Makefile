@@ -18,7 +18,7 @@ BIN      := .venv/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures keep results demo pretrained picture dashboard test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video gaze figures archive results demo ship picture dashboard test lint bench bench-peers lock clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -55,26 +55,26 @@ bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in altern
 	@$(BIN)/python -m benchmarks.bench_peers $(ARGS)
 
 figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
-	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+	@$(BIN)/python -m experiments.commands.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
 
-keep: setup ## Copy a run's record and latest checkpoint to experiments/results/pilot/ [RUN ARGS='--out DIR']
-	@$(BIN)/python -m experiments.keep "$(RUN)" $(ARGS)
+archive: setup ## Copy a run's record and latest checkpoint to experiments/results/pilot/ [RUN ARGS='--out DIR']
+	@$(BIN)/python -m experiments.commands.archive "$(RUN)" $(ARGS)
 
 results: setup ## The committed records as a page: experiments/results/README.md [EXPERIMENT]
-	@$(BIN)/python -m experiments.figures --experiment $(EXPERIMENT) --roots experiments/results \
+	@$(BIN)/python -m experiments.commands.figures --experiment $(EXPERIMENT) --roots experiments/results \
 	  --out experiments/results/figures --page experiments/results/README.md $(ARGS)
 
 demo: setup ## The shipped agents at play: films, curves, scores, to demo/ [ARGS='--games 8 --steps 900']
-	@$(BIN)/python -m experiments.demo $(ARGS)
+	@$(BIN)/python -m experiments.commands.demo $(ARGS)
 
-pretrained: setup ## Ship a run's agent with a model card, to experiments/pretrained/ [RUN ARGS='--replace']
-	@$(BIN)/python -m experiments.pretrained "$(RUN)" $(ARGS)
+ship: setup ## Ship a run's agent with a model card, to experiments/pretrained/ [RUN ARGS='--replace']
+	@$(BIN)/python -m experiments.commands.ship "$(RUN)" $(ARGS)
 
 picture: setup ## A small looping picture of an agent, game and attention [RUN PICTURE ARGS='--start 200']
-	@$(BIN)/python -m experiments.moving_picture "$(RUN)" --out "$(PICTURE)" $(ARGS)
+	@$(BIN)/python -m experiments.commands.picture "$(RUN)" --out "$(PICTURE)" $(ARGS)
 
 dashboard: setup ## W&B workspace and report of an experiment; without a key as JSON, to build/dashboard/ [EXPERIMENT ROOTS ARGS]
-	@$(BIN)/python -m experiments.dashboard --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+	@$(BIN)/python -m experiments.commands.dashboard --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
 
 lock: setup ## Resolve the requirements anew into requirements.txt
 	@$(BIN)/python -m pip install --quiet uv

@@ -45,7 +45,7 @@ from benchmarks.peer_results import (
 )
 from benchmarks.peers.install import ensure_environment
 from fls_jax.errors import UserError
-from fls_jax.provenance import commit
+from fls_jax.runs.provenance import commit
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 128  # of every environment, between two updates

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from fls_jax.allocator import description, restart_with_settings
+from fls_jax.process.allocator import description, restart_with_settings
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def main() -> None:
     import time
 
     from benchmarks.measure import Measure, make_trainer
-    from fls_jax.provenance import versions
+    from fls_jax.runs.provenance import versions
 
     trainer = make_trainer(Measure("end-to-end", options.game, options.network, options.num_envs))
     seconds = []

@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks.gaze_data import write_run, write_trial
 from benchmarks.machine import describe_machine
 from fls_jax.gaze.observations import GAZE_OFFSETS
-from fls_jax.provenance import commit, versions
+from fls_jax.runs.provenance import commit, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 MEBIBYTE = 2**20

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fls_jax.checkpoints import CheckpointStore
 from fls_jax.config import TrainConfig
 from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import network_spec
-from fls_jax.run_folder import RunFolder
+from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.folder import RunFolder
 
 GAME = "MsPacman"
 _ACTIONS = ["NOOP", "UP", "RIGHT", "LEFT", "DOWN", "UPRIGHT", "UPLEFT", "DOWNRIGHT", "DOWNLEFT"]

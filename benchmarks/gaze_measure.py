@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import gaze_metrics_reference as reference
-from fls_jax.gaze.archives import read_frames
-from fls_jax.gaze.dataset import open_dataset
+from fls_jax.atari_head.archives import read_frames
+from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
-from fls_jax.interruption import StopFlag
+from fls_jax.process.interruption import StopFlag
 
 BATCHES = (8, 16, 32)
 _PASSES = 3  # that are timed, after one that compiles

@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from fls_jax.provenance import machine
+from fls_jax.runs.provenance import machine
 
 _SPEED_VARIABLES = ("GLIBC_TUNABLES", "JAX_", "LD_PRELOAD", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "XLA_")
 

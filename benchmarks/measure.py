@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from fls_jax.allocator import restart_with_settings
 from fls_jax.config import TrainConfig
+from fls_jax.process.allocator import restart_with_settings
 
 PROXY = "block_mean"
 Part = Literal["loop", "policy", "update", "end-to-end", "memory"]
@@ -66,7 +66,7 @@ def loop(options: Measure) -> dict[str, Any]:
 
     In alternation, since a machine's speed drifts. EnvPool's auto-reset steps count as steps.
     """
-    from fls_jax.trainer import atari_pool
+    from fls_jax.ppo.trainer import atari_pool
 
     trainer = make_trainer(options)
     pool = atari_pool(options.config(), seed=1)
@@ -88,7 +88,7 @@ def policy_alone(options: Measure) -> dict[str, Any]:
     """Actions sampled for a rollout's worth of observations, copied to the device and back each step."""
     import jax
 
-    from fls_jax.rollout import sampling_noise
+    from fls_jax.ppo.actor import sampling_noise
 
     trainer = make_trainer(options)
     collector, params = trainer._collector, trainer.state.params
@@ -145,8 +145,8 @@ def compiled_memory(options: Measure) -> dict[str, Any]:
 
     from fls_jax.networks.modules import ActorCritic
     from fls_jax.networks.specs import network_spec
-    from fls_jax.ppo import init_train_state, make_update
-    from fls_jax.trainer import network_apply
+    from fls_jax.ppo.trainer import network_apply
+    from fls_jax.ppo.update import init_train_state, make_update
     from fls_jax.types import Trajectory
 
     config = options.config()
@@ -188,9 +188,9 @@ def compiled_memory(options: Measure) -> dict[str, Any]:
 def make_trainer(options: Measure) -> Any:
     """A Trainer on the configured network, or around the proxy."""
     from benchmarks.proxy import BlockMeanNetwork
-    from fls_jax.ale import action_names
-    from fls_jax.envs import games
-    from fls_jax.trainer import Trainer
+    from fls_jax.atari.emulator import action_names
+    from fls_jax.atari.pool import games
+    from fls_jax.ppo.trainer import Trainer
 
     network = None
     if options.network == PROXY:

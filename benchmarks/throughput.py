@@ -28,7 +28,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.measure import PROXY
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
-from fls_jax.provenance import commit, versions
+from fls_jax.runs.provenance import commit, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

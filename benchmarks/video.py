@@ -27,16 +27,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from fls_jax.ale import action_names
-from fls_jax.checkpoints import CheckpointStore
+from fls_jax.atari.emulator import action_names
+from fls_jax.atari.pool import games
 from fls_jax.config import TrainConfig
-from fls_jax.drawing import mosaic
-from fls_jax.envs import games
-from fls_jax.movie import Movie
-from fls_jax.provenance import commit, versions
-from fls_jax.run_folder import RunFolder
-from fls_jax.trainer import build_network
-from fls_jax.video import draw, load_agents, play
+from fls_jax.film.drawing import mosaic
+from fls_jax.film.job import draw, load_agents, play
+from fls_jax.film.movie import Movie
+from fls_jax.ppo.trainer import build_network
+from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.folder import RunFolder
+from fls_jax.runs.provenance import commit, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fls_jax.checkpoints import load_params
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size
 from fls_jax.networks.geometry import attention_shape
 from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import NETWORKS, network_spec
-from fls_jax.run_folder import RunFolder
+from fls_jax.runs.checkpoints import load_params
+from fls_jax.runs.folder import RunFolder
 from fls_jax.saliency.projection import Protocol, check_protocol, project
 from fls_jax.types import NetworkOutput, Params
 

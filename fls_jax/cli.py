@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fls_jax.allocator import restart_with_settings
 from fls_jax.config import PRESETS, TrainConfig
 from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.process.allocator import restart_with_settings
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def run(arguments: Sequence[str]) -> None:
         case Train() as command:
             if command.allocator == "tuned":
                 restart_with_settings()
-            from fls_jax.training import Tracking, train
+            from fls_jax.train.job import Tracking, train
 
             tracking = Tracking(command.wandb, command.wandb_project)
             train(command.config, command.run_dir, command.fresh, tracking)
@@ -200,7 +200,7 @@ def run(arguments: Sequence[str]) -> None:
 
             evaluate(command.run, command.settings, command.step, command.fresh)
         case Video() as command:
-            from fls_jax.video import film
+            from fls_jax.film.job import film
 
             film(**vars(command))
         case Gaze() as command:
@@ -208,21 +208,21 @@ def run(arguments: Sequence[str]) -> None:
 
             gaze(**vars(command))
         case AtariHead() as command:
-            from fls_jax.gaze.download import download
-            from fls_jax.gaze.zenodo import Zenodo
+            from fls_jax.atari_head.download import download
+            from fls_jax.atari_head.zenodo import Zenodo
 
             download(command.game, command.dir, release=command.release, server=Zenodo(command.server))
         case Sync() as command:
-            from fls_jax.syncing import sync
+            from fls_jax.wandb.sync import sync
 
             sync(command.directory, command.wandb_project, command.offline, command.dry_run)
         case ImportBaselines() as command:
-            from fls_jax.baselines_import import import_baselines
+            from fls_jax.imports.baselines import import_baselines
 
             folder = import_baselines(command.experiment_dir, command.run_dir)
             print(f"Imported {command.experiment_dir} as the run {folder.path}")
         case Games():
-            from fls_jax.envs import games
+            from fls_jax.atari.pool import games
 
             print("\n".join(games()))
         case Networks():

@@ -59,7 +59,7 @@ class TrainConfig:
     """The gradient's global norm is clipped to this."""
 
     environment_seeds: Literal["spread", "consecutive"] = "spread"
-    """Seeds of the environments: drawn from (seed, environment), so that no two runs share any; or seed + i."""
+    """Seeds of the environments: drawn from (seed, i), so that no two runs share one; or seed + i."""
     sticky_actions: float = 0.0
     """Probability that the emulator repeats the previous action at a frame (the paper: 0)."""
     max_episode_steps: int = 27_000

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from fls_jax.checkpoints import CheckpointStore
 from fls_jax.config import TrainConfig
-from fls_jax.run_folder import RunFolder
+from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.folder import RunFolder
 from tests.oracles import networks as oracle
 
 ACTIONS = {

@@ -15,9 +15,9 @@ import pytest
 
 import fls_jax
 from fls_jax.errors import UserError
-from tests import two_process_save
 from tests.oracles import networks as oracle
 from tests.run_folders import ACTIONS, add_checkpoint, edit_config, write_run
+from tests.runs import two_process_save
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,7 +92,7 @@ def test_checkpoint_of_two_processes_loads_in_one(tmp_path, rng):
         probe.bind(("localhost", 0))
         port = str(probe.getsockname()[1])
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    command = [sys.executable, "-m", "tests.two_process_save", port]
+    command = [sys.executable, "-m", "tests.runs.two_process_save", port]
     processes = [
         subprocess.Popen(
             [*command, str(number), str(tmp_path)],

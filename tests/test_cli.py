@@ -17,9 +17,9 @@ import pytest
 import fls_jax.__main__
 import fls_jax.cli
 import fls_jax.config
+from fls_jax.atari.pool import games
 from fls_jax.cli import Games, Networks, Train, parse
 from fls_jax.config import PRESETS, TrainConfig
-from fls_jax.envs import games
 from tests.processes import run_fls, run_python
 
 

@@ -21,9 +21,9 @@ from fls_jax.evaluation.pools import make_pool
 from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.results import PartFile, check_same, read_result, summarise, write_result
 from fls_jax.evaluation.settings import EvaluationSettings
-from fls_jax.interruption import StopFlag
-from fls_jax.provenance import commit, machine, versions
-from fls_jax.run_folder import set_aside
+from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.folder import set_aside
+from fls_jax.runs.provenance import commit, machine, versions
 
 
 def evaluate(

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fls_jax.ale import InfiniteBreakoutPool
-from fls_jax.envs import AtariPool
+from fls_jax.atari.emulator import InfiniteBreakoutPool
+from fls_jax.atari.pool import AtariPool
 
 
 class EvaluationPool(Protocol):

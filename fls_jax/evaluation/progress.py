@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from fls_jax.display import ProgressDisplay, format_seconds
+from fls_jax.process.display import ProgressDisplay, format_seconds
 
 
 class EvaluationProgress(ProgressDisplay):

@@ -13,7 +13,7 @@ import numpy as np
 
 from fls_jax.errors import UserError
 from fls_jax.evaluation.play import Game
-from fls_jax.run_folder import set_aside
+from fls_jax.runs.folder import set_aside
 from fls_jax.statistics import bootstrap_intervals, human_normalised, iqm, mean, median
 
 STATISTICS = {"mean": mean, "median": median, "iqm": iqm}

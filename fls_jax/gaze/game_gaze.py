@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from fls_jax.gaze.archives import TrialError
-from fls_jax.gaze.dataset import Trial
-from fls_jax.gaze.gaze_file import read_gaze
+from fls_jax.atari_head.archives import TrialError
+from fls_jax.atari_head.dataset import Trial
+from fls_jax.atari_head.gaze_file import read_gaze
 from fls_jax.gaze.observations import Space, map_shape, pixel_indices
 
 _NAME = re.compile(r"[0-9]+_(?P<run>.+_[0-9]+)_[^_]*")

@@ -15,11 +15,10 @@ from typing import Any, get_args
 import jax
 
 from fls_jax.agent import Agent, load_agent
-from fls_jax.display import ProgressDisplay
+from fls_jax.atari_head.archives import TrialError
+from fls_jax.atari_head.dataset import Dataset, Trial
+from fls_jax.atari_head.download import CITATION, LICENCE, RECORDS
 from fls_jax.errors import UserError
-from fls_jax.gaze.archives import TrialError
-from fls_jax.gaze.dataset import Dataset, Trial
-from fls_jax.gaze.download import CITATION, LICENCE, RECORDS
 from fls_jax.gaze.game_gaze import GameGaze
 from fls_jax.gaze.observations import Preprocessing, Protocol, Space, open_trial
 from fls_jax.gaze.results import ResultsWriter, Scored
@@ -34,8 +33,9 @@ from fls_jax.gaze.summary import (
     trial_summary,
 )
 from fls_jax.gaze.trial_pass import Stopped, TrialPass, TrialScores
-from fls_jax.interruption import StopFlag
-from fls_jax.provenance import commit, machine, versions
+from fls_jax.process.display import ProgressDisplay
+from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.provenance import commit, machine, versions
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fls_jax.agent import load_agent
+from fls_jax.atari_head.archives import TrialError
+from fls_jax.atari_head.dataset import Dataset, open_dataset
+from fls_jax.atari_head.metadata import canonical_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.gaze.archives import TrialError
-from fls_jax.gaze.dataset import Dataset, open_dataset
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
-from fls_jax.gaze.metadata import canonical_game
 from fls_jax.gaze.observations import Protocol, Space
 from fls_jax.gaze.overlay import film_trial
 from fls_jax.gaze.study import make_folder, write_study
 from fls_jax.gaze.tables import print_study, print_summary
-from fls_jax.interruption import StopFlag
-from fls_jax.run_folder import RunFolder, find_runs
+from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.folder import RunFolder, find_runs
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 _MOST_PROBLEMS = 10

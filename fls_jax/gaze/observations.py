@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
-from fls_jax.gaze.dataset import Trial
-from fls_jax.gaze.pictures import INPUT, SCREEN, decode_png, preprocess
-from fls_jax.gaze.trial import TrialData, TrialReport, read_trial
+from fls_jax.atari_head.dataset import Trial
+from fls_jax.atari_head.pictures import INPUT, SCREEN, decode_png, preprocess
+from fls_jax.atari_head.trial import TrialData, TrialReport, read_trial
 
 Protocol = Literal["aligned", "paper"]
 Preprocessing = Literal["envpool", "baselines"]

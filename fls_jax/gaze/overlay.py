@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from fls_jax.agent import Agent
-from fls_jax.display import ProgressDisplay, format_steps
-from fls_jax.drawing import BACKGROUND, DIM, colour_map, magnify, overlay, write
+from fls_jax.atari_head.dataset import Trial
+from fls_jax.film.drawing import BACKGROUND, DIM, colour_map, magnify, overlay, write
+from fls_jax.film.movie import Movie
 from fls_jax.gaze.controls import MODEL, network_maps
-from fls_jax.gaze.dataset import Trial
 from fls_jax.gaze.observations import Preprocessing, Protocol, TrialObservations, open_trial
 from fls_jax.gaze.trial_pass import Attended, Stopped, TrialPass
-from fls_jax.interruption import StopFlag
-from fls_jax.movie import Movie
+from fls_jax.process.display import ProgressDisplay, format_steps
+from fls_jax.process.interruption import StopFlag
 
 FPS = 15
 """One frame an observation at the speed that agents are filmed at: three times the human's."""

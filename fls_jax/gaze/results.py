@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 from fls_jax.gaze.trial_pass import TrialScores
-from fls_jax.run_folder import set_aside
+from fls_jax.runs.folder import set_aside
 
 FRAMES, TRIALS, SUMMARY = "frames.csv", "trials.json", "summary.json"
 PARQUET = "frames.parquet"

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from fls_jax.errors import UserError
-from fls_jax.gaze import published
 from fls_jax.gaze.controls import CONTROLS, MODEL, UNTRAINED
 from fls_jax.gaze.scoring import HEADINGS, METRICS
+from fls_jax.statistics import paper
 
 OF_A_NETWORK = ("uniform", UNTRAINED)
 """Controls that depend on the network; the others are the same for all networks of a game."""
@@ -81,7 +81,7 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     table["std"] = table["std"].where(table["map"].isin(BY_SEED))
     table["paper"] = [
-        published.published(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
+        paper.saliency_score(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
         for row in table.to_dict("records")
     ]
     table["paper"] = table["paper"].astype(float)
@@ -121,11 +121,11 @@ class Layout:
         }
         self._metric = metric
         ours = list(dict.fromkeys(table["game"]))
-        self.games = [*(() if only_ours else published.GAMES), *ours]
+        self.games = [*(() if only_ours else paper.SALIENCY_GAMES), *ours]
         self.games = list(dict.fromkeys(self.games))
         mine = [network for network in dict.fromkeys(table["network"]) if network != ANY_NETWORK]
-        self.networks = list(dict.fromkeys([*(() if only_ours else published.NETWORKS), *mine]))
-        self._with_paper = metric in published.METRICS
+        self.networks = list(dict.fromkeys([*(() if only_ours else paper.SALIENCY_NETWORKS), *mine]))
+        self._with_paper = metric in paper.SALIENCY_METRICS
         self.header = ["network", "map"]
         for game in self.games:
             self.header += [game, "paper"] if self._with_paper else [game]
@@ -148,7 +148,7 @@ class Layout:
         for game in self.games:
             row.append(self._cell(network, name, game))
             if self._with_paper:
-                figure = published.published(self._metric, network, game) if name == MODEL else None
+                figure = paper.saliency_score(self._metric, network, game) if name == MODEL else None
                 row.append("" if figure is None else f"{figure:.3f}")
         return row
 
@@ -171,7 +171,7 @@ def markdown(table: pd.DataFrame) -> str:
         "",
         "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
         "count); controls that no seed changes have neither. Empty cells have not been run.",
-        published.CAVEAT,
+        paper.SALIENCY_CAVEAT,
     ]
     for setting, part in by_setting(table):
         for metric in sorted(METRICS, key=lambda name: [*MAIN_METRICS, *METRICS].index(name)):

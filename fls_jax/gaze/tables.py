@@ -9,10 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fls_jax.gaze.published import CAVEAT
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import MAIN_METRICS, OF_A_NETWORK, Layout, by_setting, percent
-from fls_jax.run_contents import DIFFERENCE, gaze_rows
+from fls_jax.runs.contents import DIFFERENCE, gaze_rows
+from fls_jax.statistics.paper import SALIENCY_CAVEAT
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -80,5 +80,6 @@ def print_study(table: pd.DataFrame, console: Console | None = None) -> None:
                 drawn.add_row(*row)
             console.print(drawn)
     console.print(
-        f"Mean ± sample standard deviation (seeds; share of frames that count). {CAVEAT}", soft_wrap=True
+        f"Mean ± sample standard deviation (seeds; share of frames that count). {SALIENCY_CAVEAT}",
+        soft_wrap=True,
     )

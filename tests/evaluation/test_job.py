@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fls_jax.ale import EmulatedGame
+from fls_jax.atari.emulator import EmulatedGame
 from fls_jax.errors import UserError
 from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.progress import EvaluationProgress

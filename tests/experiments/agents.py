@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.pretrained import Settings, ship
-from fls_jax.tracking import Record
+from experiments.commands.ship import Settings, ship
+from fls_jax.runs.record import Record
 from tests import run_folders
 from tests.experiments.folders import PROVENANCE, row, write_evaluation
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.grid import PILOT, Cell
+from experiments.data.grid import PILOT, Cell
 from fls_jax.evaluation.play import Game
 from fls_jax.evaluation.results import summarise, write_result
-from fls_jax.run_folder import RunFolder
-from fls_jax.tracking import Record
+from fls_jax.runs.folder import RunFolder
+from fls_jax.runs.record import Record
 
 UPDATES = PILOT.total_steps // 1024
 LAST_STEP = UPDATES * 1024

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from experiments import demo, figures
-from experiments.demo import RECORDS, make_demo
-from experiments.figures import make_figures
-from experiments.grid import PILOT
-from experiments.model_card import model_card
-from experiments.pretrained import HOME
-from experiments.runs import load_runs
-from experiments.selection import select
-from experiments.tables import number, score_table
+from experiments.analysis.runs import load_runs
+from experiments.analysis.selection import select
+from experiments.commands import demo, figures
+from experiments.commands.demo import RECORDS, make_demo
+from experiments.commands.figures import make_figures
+from experiments.commands.ship import HOME
+from experiments.data.grid import PILOT
+from experiments.pages.cards import model_card
+from experiments.pages.tables import number, score_table
 from fls_jax import load_agent
-from fls_jax.run_folder import find_runs
+from fls_jax.runs.folder import find_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENTS = find_runs(HOME)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.comparison import (
+from experiments.analysis.comparison import (
     Sample,
     difference_estimate,
     mean_difference_estimate,
@@ -64,7 +64,7 @@ def test_with_few_seeds_an_interval_holds_the_true_mean_less_often_than_it_says(
 def test_chunks_change_nothing_but_memory(monkeypatch):
     seeds = sample(np.arange(30.0), np.arange(10.0, 50.0))
     whole = resampled_means(seeds, 0, resamples=500)
-    monkeypatch.setattr("experiments.comparison._CHUNK", 300)
+    monkeypatch.setattr("experiments.analysis.comparison._CHUNK", 300)
     np.testing.assert_allclose(resampled_means(seeds, 0, resamples=500), whole)
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import PAPER, PILOT, Cell
-from experiments.runs import Runs, load_runs
-from experiments.selection import select
-from experiments.style import STYLES
-from experiments.wandb_views import build_report, build_workspace, parts, validated_json
-from fls_jax.run_folder import RunFolder
-from fls_jax.syncing import pack
-from fls_jax.tracking.service import log_row
+from experiments.analysis.runs import Runs, load_runs
+from experiments.analysis.selection import select
+from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.data.style import STYLES
+from experiments.pages.wandb_views import build_report, build_workspace, parts, validated_json
+from fls_jax.runs.folder import RunFolder
+from fls_jax.wandb.service import log_row
+from fls_jax.wandb.sync import pack
 from tests.experiments.folders import row, write_evaluation, write_gaze, write_run
-from tests.wandb_server import wandb_server
+from tests.wandb.wandb_server import wandb_server
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -170,7 +170,7 @@ def test_the_papers_grid_without_any_run():
 def test_json_that_is_read_back_as_something_else_is_refused(selection, monkeypatch):
     report = build_report(selection, "e", "p")
     numbers = itertools.count()  # different at every call
-    monkeypatch.setattr("experiments.wandb_views._plain", lambda model: {"number": next(numbers)})
+    monkeypatch.setattr("experiments.pages.wandb_views._plain", lambda model: {"number": next(numbers)})
     monkeypatch.setattr(
         "wandb_workspaces.reports.v2.internal.ReportViewspec.model_validate",
         lambda values: report._to_model(),
@@ -184,7 +184,7 @@ def dashboard(runs, home, *arguments, **environment):
     command = [
         sys.executable,
         "-m",
-        "experiments.dashboard",
+        "experiments.commands.dashboard",
         "--roots",
         str(runs),
         "--out",

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.demo import Settings, main, make_demo
-from experiments.pretrained import Settings as ShipSettings
-from experiments.pretrained import ship
-from fls_jax.drawing import AgentTile
+from experiments.commands.demo import Settings, main, make_demo
+from experiments.commands.ship import Settings as ShipSettings
+from experiments.commands.ship import ship
 from fls_jax.errors import UserError
-from fls_jax.run_folder import RunFolder
+from fls_jax.film.drawing import AgentTile
+from fls_jax.runs.folder import RunFolder
 from tests.experiments.agents import STEP, shipped, write_agent
 from tests.experiments.folders import write_pilot
 from tests.run_folders import edit_config
@@ -91,7 +91,7 @@ def test_again_keeps_the_games(demo, capsys):
 
 def test_another_number_of_games_and_a_changed_agent(tmp_path, monkeypatch):
     for drawn in ("_films", "_curves", "_scores"):
-        monkeypatch.setattr(f"experiments.demo.{drawn}", lambda *_: [])
+        monkeypatch.setattr(f"experiments.commands.demo.{drawn}", lambda *_: [])
     run = tmp_path / "run"
     target = shipped(run, tmp_path / "pretrained", network="cnn")
     settings = Settings(tmp_path / "pretrained", tmp_path / "none", games=1, steps=1, out=tmp_path / "demo")
@@ -111,7 +111,7 @@ def test_another_number_of_games_and_a_changed_agent(tmp_path, monkeypatch):
 def test_without_records_the_curves_say_so(tmp_path, monkeypatch, agents, capsys):
     arguments = ["demo", "--agents", str(agents), "--records", str(tmp_path), "--games", "1", "--steps", "1"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--out", str(tmp_path / "demo")])
-    monkeypatch.setattr("experiments.presentation._SETTINGS", {"svg.fonttype": "none"})
+    monkeypatch.setattr("experiments.pages.presentation._SETTINGS", {"svg.fonttype": "none"})
     assert main() == 0
     assert (tmp_path / "demo" / "curves.svg").read_text().count(">not run<") == 3
     last = capsys.readouterr().out.split("\n\n")[-1].splitlines()
@@ -144,7 +144,7 @@ def test_a_config_cannot_name_a_place_outside(tmp_path, name, value):
 
 def test_an_unfinished_agent_is_called_so(tmp_path, monkeypatch):
     for drawn in ("_films", "_curves"):
-        monkeypatch.setattr(f"experiments.demo.{drawn}", lambda *_: [])
+        monkeypatch.setattr(f"experiments.commands.demo.{drawn}", lambda *_: [])
     run = write_agent(tmp_path / "run", network="cnn")
     edit_config(run, total_steps=4096)
     ship(ShipSettings(run, out=tmp_path / "pretrained", unfinished=True))
@@ -170,7 +170,7 @@ def test_runs_are_not_played_in_place_of_pretrained_agents(tmp_path):
 
 
 def test_a_signal_ends_it_without_a_traceback(agents, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("experiments.demo.evaluate", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.commands.demo.evaluate", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["demo", "--agents", str(agents), "--out", str(tmp_path)])
     assert main() == 130
     assert capsys.readouterr().err == "demo: stopped; the same command goes on.\n"

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from experiments.figures import Settings, main, make_figures
-from experiments.grid import ABLATIONS, BASELINE, PAPER, PILOT, Cell
-from experiments.plots import band, draw_curves, draw_scores
-from experiments.presentation import Empty, Table, draw_table
-from experiments.runs import Runs, load_runs
-from experiments.selection import select
-from experiments.style import STYLES
-from experiments.tables import runs_table, score_table
+from experiments.analysis.runs import Runs, load_runs
+from experiments.analysis.selection import select
+from experiments.commands.figures import Settings, main, make_figures
+from experiments.data.grid import ABLATIONS, BASELINE, PAPER, PILOT, Cell
+from experiments.data.style import STYLES
+from experiments.pages.plots import band, draw_curves, draw_scores
+from experiments.pages.presentation import Empty, Table, draw_table
+from experiments.pages.tables import runs_table, score_table
 from fls_jax.errors import UserError
 from tests.experiments.folders import UPDATES, write_pilot, write_run
 
@@ -85,7 +85,7 @@ def test_the_same_bytes_in_another_process_from_a_copy_and_with_other_settings(d
     for game in ("MsPacman", "Breakout"):
         shutil.copytree(pilot / game, copy / game)
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nlines.linewidth: 9\nsvg.hashsalt: other\n")
-    command = [sys.executable, "-m", "experiments.figures", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "experiments.commands.figures", "--out", str(tmp_path / "out")]
     command += ["--roots", str(copy), str(tmp_path / "nothing"), "--benchmarks", str(tmp_path)]
     done = subprocess.run(
         command, env=os.environ | {"MATPLOTLIBRC": str(tmp_path)}, capture_output=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.gaze_table import gaze_table, read_summary
+from experiments.commands.gaze_table import gaze_table, read_summary
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 from tests.gaze.test_study import summary
@@ -73,7 +73,15 @@ def test_the_command_prints_what_it_finds_and_says_what_it_does_not(tmp_path):
         path = tmp_path / "gaze" / name / "summary.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(written(protocol=name.partition("-")[0])))
-    command = [sys.executable, "-m", "experiments.gaze_table", str(tmp_path), "--metrics", "nss", "sauc"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.commands.gaze_table",
+        str(tmp_path),
+        "--metrics",
+        "nss",
+        "sauc",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert [line for line in done.stdout.splitlines() if line.startswith("### ")] == [
         f"### MsPacman, cnn_sparse_fls, seed 1, step 1,000: protocol {name}, screen"

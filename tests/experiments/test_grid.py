@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import paper
-from experiments.grid import (
+from experiments.data.grid import (
     ABLATIONS,
     BASELINE,
     EXPERIMENTS,
@@ -18,11 +17,12 @@ from experiments.grid import (
     Cell,
     own_experiment,
 )
-from experiments.style import STYLES
+from experiments.data.style import STYLES
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.networks.summary import parameter_count
+from fls_jax.statistics import paper
 
 
 def test_the_pilot():

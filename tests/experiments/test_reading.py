@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from experiments.figures import Settings, make_figures
-from experiments.free_lunch import free_lunch_table
-from experiments.grid import PAPER, PILOT, Cell
-from experiments.reading import reading
-from experiments.runs import Runs, load_runs
-from experiments.selection import select
+from experiments.analysis.runs import Runs, load_runs
+from experiments.analysis.selection import select
+from experiments.commands.figures import Settings, make_figures
+from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.pages.free_lunch import free_lunch_table
+from experiments.pages.reading import reading
 from tests.experiments.folders import write_evaluation, write_gaze, write_pilot, write_run
 
 

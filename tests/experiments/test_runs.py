@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.comparison import mean_estimate
-from experiments.grid import PILOT, Cell
-from experiments.runs import evaluation_table, history_table, load_runs
-from experiments.selection import select
+from experiments.analysis.comparison import mean_estimate
+from experiments.analysis.runs import evaluation_table, history_table, load_runs
+from experiments.analysis.selection import select
+from experiments.data.grid import PILOT, Cell
 from tests.experiments.folders import LAST_STEP, UPDATES, row, write_evaluation, write_gaze, write_run
 
 CNN = Cell("Pong", "cnn", 1)

@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-from experiments.free_lunch import free_lunch_table
-from experiments.grid import PAPER, PILOT, Cell
-from experiments.presentation import Empty, drawing_settings, write_table
-from experiments.runs import Runs, load_runs
-from experiments.selection import select
-from experiments.tables import number, parameter_table, runs_table, score_table, signed
-from experiments.throughput import throughput_table
+from experiments.analysis.runs import Runs, load_runs
+from experiments.analysis.selection import select
+from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.pages.free_lunch import free_lunch_table
+from experiments.pages.presentation import Empty, drawing_settings, write_table
+from experiments.pages.tables import number, parameter_table, runs_table, score_table, signed
+from experiments.pages.throughput import throughput_table
 from fls_jax.networks.specs import NETWORKS
-from fls_jax.tracking import Record
+from fls_jax.runs.record import Record
 from tests.experiments.folders import PROVENANCE, write_evaluation, write_run
 
 

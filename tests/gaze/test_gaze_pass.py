@@ -15,17 +15,17 @@ import pandas as pd
 import pytest
 
 from fls_jax.agent import load_agent
+from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.errors import UserError
 from fls_jax.gaze import gaze_pass, trial_pass
 from fls_jax.gaze.controls import CONTROLS, random_maps
-from fls_jax.gaze.dataset import open_dataset
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
 from fls_jax.gaze.observations import open_trial
 from fls_jax.gaze.scoring import METRICS, draw_other_frames, frame_keys
 from fls_jax.gaze.trial_pass import TrialPass
-from fls_jax.interruption import StopFlag
+from fls_jax.process.interruption import StopFlag
+from tests.atari_head.synthetic import make_trial, write_v1, write_v4
 from tests.gaze import oracle
-from tests.gaze.synthetic import make_trial, write_v1, write_v4
 from tests.oracles import networks
 from tests.run_folders import edit_config, write_run
 

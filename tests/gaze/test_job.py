@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fls_jax.atari_head.download import RECORDS
 from fls_jax.cli import AtariHead, Gaze, parse
 from fls_jax.errors import UserError
 from fls_jax.gaze import gaze_pass
-from fls_jax.gaze.download import RECORDS
 from fls_jax.gaze.job import gaze
 from fls_jax.gaze.observations import open_trial
-from tests.gaze.synthetic import make_trial, write_v1, write_v4
-from tests.gaze.zenodo_server import serve
+from tests.atari_head.synthetic import make_trial, write_v1, write_v4
+from tests.atari_head.zenodo_server import serve
 from tests.processes import assert_refused, run_fls
 from tests.run_folders import write_run
 

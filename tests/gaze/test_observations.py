@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fls_jax.gaze.dataset import open_dataset
+from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.gaze.observations import observation_frames, open_trial, pixel_indices, run_ahead
 
 from .synthetic import make_trial, play, tar_bz2, write_v1, write_v4

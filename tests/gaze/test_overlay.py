@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from fls_jax.agent import load_agent
-from fls_jax.drawing import overlay
-from fls_jax.gaze.dataset import open_dataset
+from fls_jax.atari_head.dataset import open_dataset
+from fls_jax.film.drawing import overlay
 from fls_jax.gaze.overlay import film_trial
-from fls_jax.interruption import StopFlag
+from fls_jax.process.interruption import StopFlag
+from tests.atari_head.synthetic import make_trial, play, write_v1
 from tests.gaze import oracle
-from tests.gaze.synthetic import make_trial, play, write_v1
 from tests.run_folders import write_run
 
 NETWORK = "cnn_sparse_fls_pool"

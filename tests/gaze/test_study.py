@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from fls_jax.errors import UserError
-from fls_jax.gaze import published
 from fls_jax.gaze.controls import CONTROLS
 from fls_jax.gaze.scoring import METRICS
 from fls_jax.gaze.study import Layout, percent, run_table, study_table, write_study
 from fls_jax.gaze.tables import print_study, print_summary
+from fls_jax.statistics import paper
 
 
 def summary(
@@ -105,10 +105,10 @@ def cells(layout: Layout) -> dict:
 def test_the_papers_layout(summaries):
     layout = Layout(study_table(run_table(summaries)), "nss")
     assert layout.header == ["network", "map"] + [
-        word for game in [*published.GAMES, "Hero"] for word in (game, "paper")
+        word for game in [*paper.SALIENCY_GAMES, "Hero"] for word in (game, "paper")
     ]
     rows = layout.rows()
-    assert [row[0] for row in rows if row[1] == "model"] == [*published.NETWORKS, "cnn"]
+    assert [row[0] for row in rows if row[1] == "model"] == [*paper.SALIENCY_NETWORKS, "cnn"]
     assert all(len(row) == len(layout.header) for row in rows)
     ours = next(row for row in rows if row[0] == "cnn_sparse_fls")
     column = layout.header.index("MsPacman")
@@ -155,7 +155,7 @@ def test_files_hold_the_whole_study(summaries, tmp_path):
     assert (row["trials"], row["observations"], row["training_seed"]) == (1, 100, 9)
     assert len(study) > 0
     text = (tmp_path / "out" / "study.md").read_text()
-    assert published.CAVEAT in text
+    assert paper.SALIENCY_CAVEAT in text
     assert text.count("\n## ") == len(METRICS)
     tables = [line for line in text.splitlines() if line.startswith("|")]
     for heading in [line for line in text.splitlines() if line.startswith("## ")]:
@@ -205,11 +205,11 @@ def test_the_terminals_table_of_one_run(summaries):
 
 def test_the_papers_figures_stand_where_they_belong():
     """Spot checks, by row and column of the paper's table."""
-    assert published.published("sauc", "cnn_daqn", "Breakout") == 0.758
-    assert published.published("sauc", "cnn_dense_fls", "SpaceInvaders") == 0.419
-    assert published.published("nss", "cnn_dense_fls", "MsPacman") == -0.136
-    assert published.published("nss", "cnn_sparse_fls", "Enduro") == 1.588
-    assert published.published("kl", "cnn_rsppo", "Seaquest") == 3.294
-    assert published.published("kl", "cnn_dense_fls", "Seaquest") is None
-    assert published.published("kl_smoothed", "cnn_daqn", "Breakout") is None
-    assert published.published("nss", "cnn", "Breakout") is None
+    assert paper.saliency_score("sauc", "cnn_daqn", "Breakout") == 0.758
+    assert paper.saliency_score("sauc", "cnn_dense_fls", "SpaceInvaders") == 0.419
+    assert paper.saliency_score("nss", "cnn_dense_fls", "MsPacman") == -0.136
+    assert paper.saliency_score("nss", "cnn_sparse_fls", "Enduro") == 1.588
+    assert paper.saliency_score("kl", "cnn_rsppo", "Seaquest") == 3.294
+    assert paper.saliency_score("kl", "cnn_dense_fls", "Seaquest") is None
+    assert paper.saliency_score("kl_smoothed", "cnn_daqn", "Breakout") is None
+    assert paper.saliency_score("nss", "cnn", "Breakout") is None

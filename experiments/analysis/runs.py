@@ -1,0 +1,192 @@
+"""Run folders -> tidy tables. What is damaged is named and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.runs.contents import Evaluation, evaluation_files, gaze_summaries, last_step, read_evaluation
+from fls_jax.runs.folder import RunFolder, find_runs
+from fls_jax.runs.record import read_record
+
+RUN_COLUMNS = ("game", "network", "seed", "total_steps")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder's content.
+
+    sittings: machine, commit, ... of each, at least one.
+    history: the rows of metrics.jsonl, one an env_step, floats; nothing there is NaN.
+    evaluations: by step. gaze: the contents of its summary.json files.
+    """
+
+    path: Path
+    config: TrainConfig
+    details: dict[str, Any]
+    """All of config.json."""
+    sittings: tuple[dict[str, Any], ...]
+    history: pd.DataFrame
+    evaluations: tuple[Evaluation, ...]
+    gaze: tuple[dict[str, Any], ...]
+
+    @property
+    def env_step(self) -> int:
+        """Where the record ends."""
+        return int(self.history["env_step"].iloc[-1]) if len(self.history) else 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.env_step >= last_step(self.details)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """RUN_COLUMNS and their values."""
+        return {name: getattr(self.config, name) for name in RUN_COLUMNS}
+
+    @property
+    def steps_per_second(self) -> float:
+        """Median over the updates, everything included; NaN without any."""
+        if "sps" not in self.history:
+            return float("nan")
+        return float(self.history["sps"].median())
+
+    @property
+    def final_evaluations(self) -> tuple[Evaluation, ...]:
+        """Those of a finished run's last step with sampled actions, one an environment."""
+        if not self.finished:
+            return ()
+        return tuple(e for e in self.evaluations if e.env_step == self.env_step and not e.greedy)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A folder or file that could not be used, or not for everything."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class Runs:
+    """All runs below some folders, and what was wrong with the others."""
+
+    runs: list[Run] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def load_runs(roots: Iterable[Path]) -> Runs:
+    """Read every run folder at and below the roots; a root that does not exist holds none.
+
+    A damaged config.json or record leaves its run out, a damaged evaluation or gaze summary only itself.
+    """
+    found = Runs()
+    paths = [path for root in roots if root.exists() for path in find_runs(root)]
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            continue
+        seen.add(path.resolve())
+        try:
+            found.runs.append(_read_run(RunFolder(path), found.problems))
+        except UserError as error:
+            found.problems.append(Problem(path, str(error)))
+    return found
+
+
+def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
+    details = folder.read_config()
+    config = TrainConfig.from_json(details, str(folder.config_file))
+    evaluations = []
+    for path in evaluation_files(folder):
+        try:
+            evaluations.append(read_evaluation(path))
+        except UserError as error:
+            problems.append(Problem(path, str(error)))
+    gaze, damaged = gaze_summaries(folder)
+    problems += [Problem(path, reason) for path, reason in damaged.items()]
+    sittings = tuple(read_sittings(folder, details))
+    history = _history(folder.record_file)
+    return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze))
+
+
+def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where and by what code each sitting was run; details: of config.json, which knows the first one.
+
+    Runs begun before sittings were recorded have no line for it. UserError where a machine is not described.
+    """
+    sittings = read_record(folder.sittings_file)
+    if not sittings or sittings[0]["env_step"]:
+        names = ("backend", "allocator", "versions", "machine", "commit")
+        sittings.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
+    for sitting in sittings:
+        if not isinstance(sitting.get("machine") or {}, dict):
+            raise UserError(
+                f"{folder.path} was trained on a machine described as {sitting['machine']!r}, not by its cpu "
+                "and cores: correct config.json or sittings.jsonl."
+            )
+    return sittings
+
+
+def _history(path: Path) -> pd.DataFrame:
+    """A record as numbers; UserError where a value is none."""
+    table = pd.DataFrame(read_record(path), dtype=object)
+    if table.empty:
+        return pd.DataFrame({"env_step": np.array([], np.int64)})
+    try:
+        table = table.astype(float)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} has a value that is no number ({error}): correct it.") from error
+    table = table.drop_duplicates("env_step", keep="last").sort_values("env_step")
+    return table.astype({"env_step": np.int64}).reset_index(drop=True)
+
+
+def history_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run and update: RUN_COLUMNS, then the columns of metrics.jsonl."""
+    parts = [run.history.assign(**run.key) for run in runs]
+    if not parts:
+        return pd.DataFrame(columns=[*RUN_COLUMNS, "env_step"])
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*RUN_COLUMNS, *(name for name in table if name not in RUN_COLUMNS)]]
+
+
+def evaluation_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row an evaluation.
+
+    Columns: RUN_COLUMNS, env_step, mode, environment, protocol, final (of a finished run's last step),
+    games, mean, std, median, iqm, low, high (95% interval of the mean), mean_steps, human_normalised.
+    """
+    columns = [
+        *RUN_COLUMNS, "env_step", "mode", "environment", "protocol", "final", "games", "mean", "std",
+        "median", "iqm", "low", "high", "mean_steps", "human_normalised",
+    ]  # fmt: skip
+    rows = []
+    for run in runs:
+        for evaluation in run.evaluations:
+            summary = evaluation.summary
+            low, high = summary["interval_95"]["mean"]
+            normalised = summary.get("human_normalised") or {}
+            names = ("games", "mean", "std", "median", "iqm", "mean_steps")
+            rows.append(
+                {
+                    **run.key,
+                    "env_step": evaluation.env_step,
+                    "mode": evaluation.mode,
+                    "environment": evaluation.environment,
+                    "protocol": evaluation.protocol,
+                    "final": run.finished and evaluation.env_step == run.env_step,
+                    **{name: summary[name] for name in names},
+                    "low": low,
+                    "high": high,
+                    "human_normalised": normalised.get("mean", np.nan),
+                }
+            )
+    return pd.DataFrame(rows, columns=columns)

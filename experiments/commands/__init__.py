@@ -1,0 +1,1 @@
+"""What `make` and `python -m` run."""

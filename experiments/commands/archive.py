@@ -1,0 +1,132 @@
+"""A run's record for the repository: what another machine needs to show it, and to go on with it.
+
+    python -m experiments.commands.archive runs/Pong/cnn_sparse_fls/seed1
+
+writes experiments/results/pilot/Pong/cnn_sparse_fls/seed1/. Copied back to `runs/`, the same training command
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from experiments.commands.command_line import print_folder, run_command
+from experiments.commands.ship import copy_item, replacing
+from experiments.data.grid import PILOT, Cell
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.runs.checkpoints import checkpoint_steps
+from fls_jax.runs.folder import RunFolder
+from fls_jax.runs.record import read_record
+from fls_jax.train.job import resolve
+
+HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
+_FILES = (
+    "config.json", "metrics.jsonl", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
+    "gaze/*/trials.json", "wandb/train-run-id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Copy a run's record, its results and its latest checkpoint to where records are committed.
+
+    The optimiser goes along until the training is finished, and the run's name on W&B. Videos, W&B's files
+    and what gaze passes say of single frames stay behind.
+    """
+
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """Folder of the run, which is not being trained."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = HOME
+    """Where records lie; this one goes to <Game>/<network>/seed<k>/ in it."""
+    replace: bool = False
+    """Replace another run's record that is there; an earlier state of the same run is replaced anyway."""
+
+
+def keep(settings: Settings) -> Path:
+    """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
+    folder = RunFolder(settings.run)
+    config = resolve(TrainConfig.from_json(folder.read_config(), str(folder.config_file)))
+    if folder.is_locked():
+        raise UserError(f"{folder.path} is being trained: stop it with SIGTERM first, or wait.")
+    if settings.out.resolve() == HOME:
+        _check_pilot(folder, config)
+    steps = checkpoint_steps(folder.checkpoints)
+    if not steps:
+        raise UserError(f"{folder.path} has no checkpoint: train it first.")
+    rows = read_record(folder.record_file)
+    target = settings.out / config.game / config.network / f"seed{config.seed}"
+    if target.exists() and not settings.replace and not _continues(rows, target):
+        raise UserError(
+            f"{target} holds another run, or a later state of this one: give --replace to put {folder.path} "
+            "in its place, or another --out."
+        )
+    with replacing(target) as part:
+        _copy(
+            folder, part, steps[-1], ("params",) if steps[-1] >= config.last_step else ("params", "learner")
+        )
+    return target
+
+
+def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
+    """UserError for a run that is no cell of the pilot."""
+    cell = Cell(config.game, config.network, config.seed)
+    reasons = PILOT.config(cell).differences(config) if cell in PILOT.cells else [f"there is no {cell}"]
+    if reasons:
+        raise UserError(
+            f"{folder.path} is no run of the pilot ({'; '.join(reasons)}): keep it elsewhere with --out."
+        )
+
+
+def _continues(rows: list[dict[str, Any]], kept: Path) -> bool:
+    """Whether the record `rows` begins with all that is kept, as far as a checkpoint is kept of it."""
+    steps = checkpoint_steps(RunFolder(kept).checkpoints)
+    before = read_record(RunFolder(kept).record_file)
+    # Rows that a killed run had after its last checkpoint were taken back when it went on.
+    before = [row for row in before if steps and row["env_step"] <= steps[-1]]
+    return rows[: len(before)] == before
+
+
+def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> None:
+    """config.json, the record, results, and the given items of one checkpoint."""
+    for path in (path for pattern in _FILES for path in sorted(folder.path.glob(pattern))):
+        copy = part / path.relative_to(folder.path)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if path.match("gaze/*/summary.json"):
+            copy.write_text(_without_places(path))
+        else:
+            shutil.copyfile(path, copy)
+    place = Path("checkpoints") / str(step)
+    (part / place).mkdir(parents=True)
+    metadata = folder.path / place / "_CHECKPOINT_METADATA"
+    if metadata.exists():
+        shutil.copyfile(metadata, part / place / metadata.name)
+    for item in items:
+        copy_item(folder.path / place / item, part / place / item)
+
+
+def _without_places(summary: Path) -> str:
+    """The summary of a gaze pass without the folders of this machine: their names say enough."""
+    try:
+        content = json.loads(summary.read_text())
+        content["run"] = Path(content["run"]).name
+        content["dataset"]["path"] = Path(content["dataset"]["path"]).name
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{summary} is no summary of a gaze pass ({error!r}): set it aside.") from error
+    return json.dumps(content, indent=1) + "\n"
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("keep", Settings, lambda settings: print_folder(keep(settings)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""What the shipped agents do: films with their saliency, learning curves and a score table.
+
+    make demo
+
+No training and no network: the agents are in experiments/pretrained/, the records of their trainings in
+experiments/results/. The same command again keeps the games of the table and makes the films anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import tyro
+
+from experiments.analysis.runs import load_runs
+from experiments.analysis.selection import select
+from experiments.commands.command_line import run_command
+from experiments.commands.ship import HOME, replacing
+from experiments.data.grid import MAIN_NETWORKS, PILOT
+from experiments.pages.plots import draw_curves
+from experiments.pages.presentation import Empty, Table, drawing_settings, save_figure, write_table
+from experiments.pages.tables import million, number, rules_between_games, with_std
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.evaluation.job import evaluate
+from fls_jax.evaluation.results import read_result
+from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.film.job import film
+from fls_jax.runs.contents import Evaluation, read_evaluation
+from fls_jax.runs.folder import RunFolder, find_runs, set_aside
+from fls_jax.statistics import paper
+from fls_jax.train.job import resolve
+
+RECORDS = HOME.with_name("results")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Let the shipped agents play, film them with their saliency, and sum up what is known of them."""
+
+    agents: Annotated[Path, tyro.conf.arg(metavar="DIR")] = HOME
+    """folder of pretrained agents"""
+    records: Annotated[Path, tyro.conf.arg(metavar="DIR")] = RECORDS
+    """folder of run folders, for the learning curves"""
+    games: int = 4
+    """whole games that each agent plays"""
+    steps: int = 600
+    """agent steps in each film; 15 are a second"""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
+    """where everything goes"""
+
+
+class Stopped(Exception):  # noqa: N818
+    """A signal ended the demo; the same command goes on."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """A shipped agent at work: its folder below `out`, its config.json and the games it has just played."""
+
+    folder: Path
+    config: dict[str, Any]
+    games: Evaluation
+
+
+def make_demo(settings: Settings) -> list[Path]:
+    """Play, film, draw; returns the files. UserError for what the user can put right."""
+    shipped = find_runs(settings.agents) if settings.agents.is_dir() else []
+    if not shipped:
+        raise UserError(
+            f"There is no trained agent in {settings.agents}: make one of a finished, evaluated run with "
+            "`python -m experiments.commands.ship RUN`."
+        )
+    try:
+        copies = [_copy(source, settings.out / "agents") for source in shipped]
+        played = sorted(
+            (_play(copy, settings.games) for copy in copies),
+            key=lambda each: (each.config["game"], each.config["network"]),
+        )
+        return [
+            *_films(played, settings),
+            *_curves(settings),
+            *_scores(played, settings.out),
+        ]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or settings.out} cannot be read or written ({error.strerror}): make room or "
+            "rights, or choose another --out."
+        ) from error
+
+
+def _copy(source: Path, agents: Path) -> Path:
+    """The agent below `agents`, where results may lie beside it; one that has changed is set aside."""
+    config = RunFolder(source).read_config()
+    if "pretrained" not in config:
+        raise UserError(
+            f"{source} is no pretrained agent: make one of it with `python -m experiments.commands.ship "
+            f"{source}` and take it away from there."
+        )
+    train = resolve(TrainConfig.from_json(config, str(RunFolder(source).config_file)))
+    target = agents / train.game / train.network
+    if target.exists():
+        if (target / "config.json").read_bytes() == (source / "config.json").read_bytes():
+            return target
+        set_aside(target)
+    with replacing(target) as part:
+        shutil.copytree(source, part, copy_function=shutil.copyfile)
+    return target
+
+
+def _play(folder: Path, games: int) -> Played:
+    """The first game of each of `games` environments, by the evaluation job."""
+    config = RunFolder(folder).read_config()
+    settings = EvaluationSettings(num_envs=games, games_per_env=1)
+    done = read_result(folder / "evaluation" / f"{config['pretrained']['env_step']}-{settings.mode}.json")
+    path = evaluate(folder, settings, fresh=done is None or done.get("num_envs") != games)
+    if path is None:
+        raise Stopped
+    return Played(folder, config, read_evaluation(path))
+
+
+def _films(played: Sequence[Played], settings: Settings) -> list[Path]:
+    """A film a game, its agents side by side."""
+    films = []
+    for game, agents in itertools.groupby(played, key=lambda each: each.config["game"]):
+        folders = [each.folder for each in agents]
+        films.append(film(folders, settings.out / f"{game}.mp4", steps=settings.steps))
+    return films
+
+
+def _curves(settings: Settings) -> list[Path]:
+    """The pilot's learning curves, from the records."""
+    selection = select(load_runs([settings.records]), PILOT)
+    with drawing_settings():
+        figure = draw_curves(selection, MAIN_NETWORKS, f"{PILOT.title}: learning curves")
+        return save_figure(figure, settings.out / "curves")
+
+
+def _scores(played: Sequence[Played], out: Path) -> list[Path]:
+    """The score table as a picture, CSV and Markdown."""
+    table = demo_table(played)
+    page = out / "scores.md"
+    page.write_text(table.markdown())
+    with drawing_settings():
+        return [*write_table(table, out), page]
+
+
+def demo_table(played: Sequence[Played]) -> Table:
+    """Every agent: the games just played, its recorded evaluation, the paper's score."""
+    columns = (
+        "game", "network", "agent steps", "now:\ngames", "mean\nreturn", "lowest to\nhighest",
+        "recorded:\ngames", "mean ± std", "95% interval", "the paper's\nmean ± std",
+    )  # fmt: skip
+    rows, data = [], []
+    for each in played:
+        train, now = each.config, each.games.summary
+        facts = train["pretrained"]
+        recorded = facts["evaluations"][0]["summary"]
+        low, high = recorded["interval_95"]["mean"]
+        published = paper.score(train["game"], train["network"])
+        rows.append(
+            [
+                train["game"],
+                train["network"],
+                f"{facts['env_step']:,}" + ", unfinished" * (facts["env_step"] < facts["last_step"]),
+                str(now["games"]),
+                number(now["mean"]),
+                f"{number(now['min'])} to {number(now['max'])}",
+                f"{recorded['games']:,}",
+                with_std(recorded["mean"], recorded["std"]),
+                f"{number(low)} to {number(high)}",
+                with_std(*published) if published else Empty("none"),
+            ]
+        )
+        data.append(
+            {
+                **{name: train[name] for name in ("game", "network", "seed")},
+                "env_step": facts["env_step"],
+                "last_step": facts["last_step"],
+                "games_now": now["games"],
+                "mean_now": now["mean"],
+                "games": recorded["games"],
+                "mean": recorded["mean"],
+                "low": low,
+                "high": high,
+                "paper_mean": published.mean if published else None,
+            }
+        )
+    notes = [
+        "Raw returns of whole games, actions sampled. Now: what was just played, too few games to judge by. "
+        "Recorded: the evaluation that the agent was shipped with; its interval covers the luck of the "
+        "games, not of the seed.",
+        f"The paper's: {million(paper.STEPS)} agent steps, {paper.SEEDS} seeds. {paper.CAVEAT}",
+    ]
+    return Table(
+        "scores", "The shipped agents", columns, rows, pd.DataFrame(data), notes, rules_between_games(rows)
+    )
+
+
+def _print_demo(settings: Settings) -> None:
+    written = make_demo(settings)
+    print()
+    for path in written:
+        print(path)
+
+
+def main() -> int:
+    """The command line; 130 after a signal."""
+    try:
+        return run_command("demo", Settings, _print_demo)
+    except (Stopped, KeyboardInterrupt):
+        print("demo: stopped; the same command goes on.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

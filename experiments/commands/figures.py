@@ -1,0 +1,136 @@
+"""Figures and tables of an experiment, from run folders alone.
+
+    make figures EXPERIMENT=pilot ROOTS="runs experiments/results"
+    make results
+
+The same folders give the same bytes on the same machine with the same versions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments.analysis.runs import load_runs
+from experiments.analysis.selection import Selection, select_named
+from experiments.commands.command_line import run_command
+from experiments.commands.gaze_table import gaze_table
+from experiments.data.grid import BASELINE, MAIN_NETWORKS
+from experiments.pages.free_lunch import free_lunch_table
+from experiments.pages.plots import draw_curves, draw_scores
+from experiments.pages.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
+from experiments.pages.reading import reading
+from experiments.pages.tables import parameter_table, runs_table, score_table
+from experiments.pages.throughput import throughput_table
+from fls_jax.errors import UserError
+from fls_jax.gaze.scoring import METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOTS = (Path("runs"), Path("experiments/results"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Draw the figures and tables of an experiment from its run folders."""
+
+    experiment: Literal["pilot", "paper", "own"] = "pilot"
+    """which runs belong together (experiments/data/grid.py); own: all there is, with the settings of most"""
+    roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
+    """folders with run folders at any depth; one that is missing holds none"""
+    out: Path = Path("build/figures")
+    """where the files go, into a folder with the experiment's name"""
+    page: Annotated[
+        Path | None,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: README.md beside the figures)"),
+    ] = None
+    """the page that shows them all"""
+    benchmarks: Path = ROOT / "benchmarks" / "results"
+    """folder of recorded benchmarks, for the throughput table"""
+
+
+def make_figures(settings: Settings) -> list[Path]:
+    """Write every figure and table; returns the files. UserError where they cannot be written."""
+    selection = select_named(load_runs(settings.roots), settings.experiment)
+    folder = settings.out / settings.experiment
+    page = settings.page or folder / "README.md"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
+        with drawing_settings():
+            return _write_all(selection, folder, page, settings.benchmarks)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): choose another place with "
+            "--out or --page."
+        ) from error
+
+
+def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path) -> list[Path]:
+    experiment = selection.experiment
+    title = f"{experiment.title}: learning curves"
+    written = save_figure(draw_curves(selection, MAIN_NETWORKS, title), folder / "curves")
+    others = tuple(name for name in experiment.networks if name not in MAIN_NETWORKS)
+    if others:
+        shown = (BASELINE, "cnn_sparse_fls", *others)
+        figure = draw_curves(selection, shown, f"{title}, ablations")
+        written += save_figure(figure, folder / "curves_ablations")
+    written += save_figure(draw_scores(selection), folder / "scores_plot")
+    lunch = free_lunch_table(selection)
+    tables = [
+        runs_table(selection),
+        score_table(selection),
+        lunch,
+        parameter_table(),
+        throughput_table(benchmarks),
+    ]
+    for table in tables:
+        written += write_table(table, folder)
+    plots = [path for path in written if path.suffix == ".svg" and path.stem not in {t.name for t in tables}]
+    links = [(path.stem, Path(os.path.relpath(path, page.parent)).as_posix()) for path in plots]
+    page.write_text(_page(selection, reading(selection, lunch.data), tables, links))
+    return [*written, page]
+
+
+def _page(
+    selection: Selection, how_to_read: list[str], tables: list[Table], plots: list[tuple[str, str]]
+) -> str:
+    """All tables on one page, how to read them and the plots above them, what was left out below."""
+    lines = [f"# {selection.experiment.title}", "", *how_to_read]
+    lines += [f"![{name}]({link})\n" for name, link in plots]
+    lines += [table.markdown() for table in tables]
+    lines += _gaze(selection)
+    if selection.problems:
+        lines += ["## Left out", ""]
+        lines += [on_a_line(f"- {problem.path}: {problem.reason}") for problem in selection.problems]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _gaze(selection: Selection) -> list[str]:
+    """Every gaze pass over the experiment's runs, a table each."""
+    lines = ["## Saliency against human gaze", ""]
+    for cell in selection.experiment.cells:
+        for summary in selection.runs[cell].gaze if cell in selection.runs else ():
+            maps = summary["scores"].values()
+            metrics = tuple(name for name in METRICS if all(name in scores for scores in maps))
+            lines.append(f"#{gaze_table(summary, metrics).markdown()}")
+    return lines if len(lines) > 2 else [*lines, "*No run has been scored: see docs/gaze.md.*", ""]
+
+
+def _print_figures(settings: Settings) -> None:
+    for path in make_figures(settings):
+        print(path)
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("figures", Settings, _print_figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

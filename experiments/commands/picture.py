@@ -1,0 +1,154 @@
+"""A small picture that moves: an agent's game, and beside it the same game under its saliency, over and over.
+
+    python -m experiments.commands.picture experiments/pretrained/Pong/cnn_sparse_fls --out docs/pong.webp
+
+The same agent and options give the same bytes on the same machine with the same versions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import tyro
+
+from experiments.commands.command_line import run_command
+from fls_jax.agent import Agent, load_agent
+from fls_jax.errors import UserError
+from fls_jax.film.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
+from fls_jax.film.job import Clip, largest_saliency, play, views
+from fls_jax.process.display import ProgressDisplay, format_steps
+from fls_jax.saliency.projection import SCREEN
+
+FORMATS = (".webp", ".png")
+_FACTOR, _MARGIN, _TOP = 2, 12, 34
+_MOST_BYTES = 3_000_000  # what a page may be asked to load; a WebP that would be larger loses a little
+_LOSSLESS, _LOSSY = 101, 75  # of cv2.IMWRITE_WEBP_QUALITY
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Write a looping picture of an agent at play: the game, and beside it the same under its saliency."""
+
+    run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """Folder of a run or of a pretrained agent; its network has attention."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
+    """The picture: .webp (the smaller) or .png (animated PNG); one that is there is replaced."""
+    step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
+    """Checkpoint, in agent steps."""
+    start: int = 0
+    """Agent steps that are played before the picture begins."""
+    steps: int = 150
+    """Agent steps that are shown, one frame each."""
+    seed: int = 1000
+    """Seed of the game and of the sampled actions."""
+    fps: int = 15
+    """Frames a second; 15 is the speed of the game."""
+
+
+def make_picture(settings: Settings) -> Path:
+    """Play, draw and write the file; returns it. UserError for what the user can put right."""
+    _check(settings)
+    agent = load_agent(settings.run, settings.step)
+    if agent.spec.attention is None:
+        raise UserError(f"{agent.network} has no attention to show: name a run of another network.")
+    total = settings.start + settings.steps
+    with _part_of(settings.out) as part:
+        with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
+            clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))
+        frames = list(draw(agent, _from(clip, settings.start)))
+        _write(settings.out, part, frames, settings.fps)
+    return settings.out
+
+
+def draw(agent: Agent, clip: Clip) -> Iterator[np.ndarray]:
+    """The picture at every step, uint8 [H, W, 3] RGB: plain game to the left, under saliency to the right."""
+    height, width = (side * _FACTOR for side in SCREEN)
+    empty = np.empty((_TOP + height + _MARGIN, 2 * width + 3 * _MARGIN, 3), np.uint8)
+    empty[:] = BACKGROUND
+    second = width + 2 * _MARGIN
+    write(empty, agent.game, (_MARGIN, 23), 15, BRIGHT, bold=True)
+    write(empty, f"attention after {format_steps(agent.step)} steps", (second, 23), 15, BRIGHT, bold=True)
+    for view in views(agent, clip, maximum=largest_saliency(agent, clip)):
+        frame = empty.copy()
+        under = overlay(view.screen, view.screen_saliency)
+        for left, screen in ((_MARGIN, view.screen), (second, under)):
+            frame[_TOP : _TOP + height, left : left + width] = magnify(screen, _FACTOR)
+        yield frame
+
+
+def _from(clip: Clip, start: int) -> Clip:
+    """A clip without its first steps."""
+    return Clip(*(getattr(clip, each.name)[start:] for each in dataclasses.fields(clip)))
+
+
+@contextlib.contextmanager
+def _part_of(path: Path) -> Generator[Path]:
+    """A file beside `path` to be written first, tried before any work; gone at the end of the block."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --out.") from error
+
+
+def _write(path: Path, part: Path, frames: Sequence[np.ndarray], fps: int) -> None:
+    """Write the frames as an endless loop, whole or not at all."""
+    content = _encode(path.suffix.lower(), frames, fps, _LOSSLESS)
+    if len(content) > _MOST_BYTES:
+        content = _encode(path.suffix.lower(), frames, fps, _LOSSY)
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -> bytes:
+    """An animation that never ends; quality: of WebP, PNG is always lossless."""
+    animation = cv2.Animation(0)
+    animation.frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
+    animation.durations = [round(1000 / fps)] * len(frames)
+    options = [cv2.IMWRITE_WEBP_QUALITY, quality] if suffix == ".webp" else []
+    done, content = cv2.imencodeanimation(suffix, animation, options)
+    assert done, suffix
+    return content.tobytes()
+
+
+def _check(settings: Settings) -> None:
+    """UserError for options that cannot work."""
+    if settings.out.suffix.lower() not in FORMATS:
+        raise UserError(f"--out is {settings.out}; let its name end in {' or '.join(FORMATS)}.")
+    for name, low, high in (
+        ("start", 0, 100_000),
+        ("steps", 2, 1_000),
+        ("fps", 1, 50),
+        ("seed", 0, 2**31 - 1),
+    ):
+        value = getattr(settings, name)
+        if not low <= value <= high:
+            raise UserError(f"--{name} is {value}; it must lie between {low:,} and {high:,}.")
+
+
+def _print_picture(settings: Settings) -> None:
+    path = make_picture(settings)
+    size = path.stat().st_size / 1e6
+    print(f"{path}: {settings.steps:,} frames, {settings.steps / settings.fps:,.0f} s, {size:.2f} MB")
+
+
+def main() -> int:
+    """The command line."""
+    return run_command("moving_picture", Settings, _print_picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Experiments as data: which agents are trained, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.networks.specs import NETWORKS, PUBLISHED
+from fls_jax.statistics.paper import PAPER_GAMES
+
+BASELINE = "cnn"
+MAIN_NETWORKS = (
+    "cnn",
+    "cnn_daqn",
+    "cnn_rsppo",
+    "cnn_sparse_fls",
+    "cnn_sparse_fls_pool",
+    "cnn_dense_fls",
+)
+"""The paper's comparison: baseline, earlier attention agents, the paper's own."""
+ABLATIONS = tuple(name for name in PUBLISHED if name not in MAIN_NETWORKS)
+"""Variants of those, each different in one thing."""
+PAPER_SEEDS = (1, 9, 17, 25, 33)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run."""
+
+    game: str
+    network: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs that belong together; they differ in game, network and seed alone.
+
+    cells: in the order in which they are best run. title: for headings. base: all other settings.
+    """
+
+    name: str
+    title: str
+    total_steps: int
+    cells: tuple[Cell, ...]
+    base: TrainConfig = field(default_factory=TrainConfig)
+
+    @property
+    def games(self) -> tuple[str, ...]:
+        """Each once, in the cells' order."""
+        return tuple(dict.fromkeys(cell.game for cell in self.cells))
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Each once, in the order of `NETWORKS`."""
+        present = {cell.network for cell in self.cells}
+        return tuple(name for name in NETWORKS if name in present)
+
+    def seeds(self, game: str, network: str) -> tuple[int, ...]:
+        """The seeds planned for a game and network."""
+        return tuple(cell.seed for cell in self.cells if (cell.game, cell.network) == (game, network))
+
+    def config(self, cell: Cell) -> TrainConfig:
+        """The configuration of a cell's run."""
+        return replace(
+            self.base,
+            game=cell.game,
+            network=cell.network,
+            seed=cell.seed,
+            total_steps=self.total_steps,
+        )
+
+
+def product(games: Iterable[str], networks: Iterable[str], seeds: Iterable[int]) -> Iterator[Cell]:
+    """Every combination, seed by seed, so that an experiment that is broken off has whole rounds."""
+    games, networks = tuple(games), tuple(networks)
+    for seed in seeds:
+        for game in games:
+            for network in networks:
+                yield Cell(game, network, seed)
+
+
+PAPER = Experiment(
+    "paper",
+    "The paper's grid",
+    50_000_000,
+    (*product(PAPER_GAMES, MAIN_NETWORKS, PAPER_SEEDS), *product(PAPER_GAMES, ABLATIONS, PAPER_SEEDS)),
+)
+_PILOT_FIRST = (
+    Cell("Pong", "cnn_sparse_fls", 1),
+    Cell("Pong", "cnn", 1),
+    Cell("MsPacman", "cnn_sparse_fls", 1),
+    Cell("Breakout", "cnn_sparse_fls", 1),
+    Cell("Breakout", "cnn", 1),
+    Cell("Pong", "cnn_sparse_fls", 9),
+    Cell("Pong", "cnn", 9),
+)
+PILOT = Experiment(
+    "pilot",
+    "Pilot",
+    2_000_000,
+    tuple(
+        dict.fromkeys(
+            (*_PILOT_FIRST, *product(("Pong", "MsPacman", "Breakout"), ("cnn_sparse_fls", "cnn"), (1, 9)))
+        )
+    ),
+)
+
+OWN = "own"
+"""The experiment that is whatever runs there are."""
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (PILOT, PAPER)}
+
+
+def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:
+    """The runs that differ in game, network and seed alone, as many as there are; of as many the longest.
+
+    configs: of the runs at hand, any. Raises UserError where there are none.
+    """
+    groups: list[list[TrainConfig]] = []
+    for config in configs:
+        for group in groups:
+            cell = {"game": config.game, "network": config.network, "seed": config.seed}
+            if not replace(group[0], **cell).differences(config):
+                group.append(config)
+                break
+        else:
+            groups.append([config])
+    if not groups:
+        raise UserError(
+            "There are no runs: train one first, or name the folders that hold them with --roots."
+        )
+    group = max(groups, key=lambda group: (len(group), group[0].total_steps))
+    cells = sorted(
+        {Cell(c.game, c.network, c.seed) for c in group}, key=lambda c: (c.game, c.network, c.seed)
+    )
+    return Experiment(OWN, "Own runs", group[0].total_steps, tuple(cells), group[0])

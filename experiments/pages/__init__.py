@@ -1,0 +1,1 @@
+"""Tables, plots, cards and W&B views."""

@@ -1,0 +1,284 @@
+"""Finds the trials of Atari-HEAD in a folder, whichever release and however far unpacked.
+
+Layout and metadata are recognised separately: v1's flat folder may hold v4's ``meta_data.csv``. Known
+layouts: ``<trial>_<run id>_<date>.tar.bz2`` beside ``<same>.txt`` in the folder itself (v1); the same pairs
+in ``<game>.zip`` or in a folder ``<game>``, with a folder ``highscore`` inside (v4); and in place of any
+archive the folder of PNGs that it unpacks to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, Source
+from fls_jax.atari_head.metadata import GAMES, Metadata, Release, canonical_game, parse_metadata
+from fls_jax.errors import UserError
+
+_ARCHIVE = ".tar.bz2"
+_STEM = re.compile(r"(?P<trial>[0-9]{1,9})_.+")
+_DEPTH = 4  # root / game / highscore / trial / the archive's own folder
+_MAX_METADATA_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recording: where its pictures and gaze lie, nothing read yet.
+
+    Attributes:
+        id: the trial's number in the data set.
+        name: ``<trial>_<run id>_<date>``.
+        game: EnvPool's spelling; None where neither the place nor the metadata names one.
+        highscore: whether it belongs to the highscore part.
+        layout: the release whose layout it was found in.
+        frames: its archive or folder of PNGs, None if there is none.
+        gaze: its text file, None if there is none.
+        frames_in_metadata: its number of frames in ``meta_data.csv``, None if that says nothing.
+    """
+
+    id: int
+    name: str
+    game: str | None
+    highscore: bool
+    layout: Release
+    frames: Source | None
+    gaze: Source | None
+    frames_in_metadata: int | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The trials found in a folder, by trial number.
+
+    Attributes:
+        root: the folder (or the zip) that was searched.
+        layout: the release whose layout was found; ``mixed`` where trials lie in both.
+        metadata_release: the release whose ``meta_data.csv`` was found, None without one.
+        trials: all trials, of all games.
+        problems: sentences on what was found but cannot be used, to be shown to the user.
+    """
+
+    root: Path
+    layout: Release | Literal["mixed"]
+    metadata_release: Release | None
+    trials: tuple[Trial, ...]
+    problems: tuple[str, ...]
+
+    def games(self) -> dict[str, int]:
+        """Games found, as EnvPool spells them, with their numbers of trials, in alphabetical order."""
+        return dict(sorted(Counter(trial.game for trial in self.trials if trial.game).items()))
+
+    def select(self, game: str, ids: Iterable[int] | None = None) -> tuple[Trial, ...]:
+        """Trials of `game` (any spelling), by number; with `ids`, those alone.
+
+        Raises:
+            UserError: no trial of the game, listing the games found; or an id that is not the game's.
+        """
+        name = canonical_game(game) or game
+        trials = {trial.id: trial for trial in self.trials if trial.game == name}
+        if not trials:
+            found = ", ".join(f"{game} ({count})" for game, count in self.games().items()) or "no game"
+            why = "" if name in GAMES else f" (Atari-HEAD has no {name})"
+            raise UserError(
+                f"{self.root} has no Atari-HEAD trials of {name}{why}; games and trials found: {found}"
+            )
+        if ids is None:
+            return tuple(trials.values())
+        ids = list(dict.fromkeys(ids))
+        if missing := [str(number) for number in ids if number not in trials]:
+            known = ", ".join(map(str, trials))
+            raise UserError(f"{self.root} has no trial {', '.join(missing)} of {name}; it has {known}")
+        return tuple(trials[number] for number in sorted(ids))
+
+
+class _Found(NamedTuple):
+    """An archive, gaze file or folder of PNGs, before it is known what belongs together."""
+
+    source: Source
+    folders: tuple[str, ...]  # the folders (and the zip's name) it lies in, below the root
+    stem: str  # file name without suffix; for a folder of PNGs the run id
+
+
+def open_dataset(path: str | os.PathLike[str]) -> Dataset:
+    """Find the trials in `path`: the folder of a release, one game's folder, or one game's zip.
+
+    Names are read, pictures are not. What cannot be read becomes a problem or a trial that fails alone later.
+
+    Raises:
+        UserError: no such folder, no trial in it, or a ``meta_data.csv`` of neither release.
+    """
+    root = Path(path)
+    if not os.path.exists(root):  # Path.exists raises for a name that is too long
+        raise UserError(f"no such folder: {root}; give the folder that Atari-HEAD was downloaded to")
+    inside_game = root.is_file() or (canonical_game(root.name) and not (root / "meta_data.csv").exists())
+    metadata = _read_metadata(root.parent if inside_game else root)
+    problems = list(metadata.problems if metadata else ())
+    if root.is_file():
+        found = list(_scan_zip(root, (root.stem,), problems))
+    else:
+        found = list(_scan_folder(root, (root.name,) if inside_game else (), problems, _DEPTH))
+    trials = _unique(
+        (_with_metadata(trial, metadata, problems) for trial in _pair(found, problems)), problems
+    )
+    if not trials:
+        hint = f" ({'; '.join(problems[:3])})" if problems else ""
+        raise UserError(
+            f"no Atari-HEAD trials in {root}{hint}: expected <trial>_<run id>_<date>.tar.bz2 with its .txt, "
+            "in the folder itself, in <game>.zip or in a folder <game>"
+        )
+    layouts = {trial.layout for trial in trials}
+    unplaced = [str(trial.id) for trial in trials if trial.game is None]
+    if unplaced:
+        problems.append(
+            f"no folder and no row of meta_data.csv says which game these trials are: {', '.join(unplaced)}"
+        )
+    layout = layouts.pop() if len(layouts) == 1 else "mixed"
+    return Dataset(root, layout, metadata.release if metadata else None, trials, tuple(problems))
+
+
+def _read_metadata(folder: Path) -> Metadata | None:
+    path = folder / "meta_data.csv"
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return parse_metadata(file.read(_MAX_METADATA_BYTES).decode("utf-8", errors="replace"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+
+
+def _scan_folder(folder: Path, inside: tuple[str, ...], problems: list[str], depth: int) -> Iterator[_Found]:
+    try:
+        with os.scandir(folder) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(f"{folder} cannot be read: {error.strerror}")
+        return
+    runs = set()
+    for entry in entries:
+        name = entry.name
+        if name.startswith("."):
+            continue
+        if name.lower().endswith(".png"):
+            if match := FRAME_NAME.fullmatch(name):
+                runs.add(match["run"])
+        elif name.endswith(_ARCHIVE) or name.endswith(".txt"):
+            if found := _classify(name, inside, Path(entry.path)):
+                yield found
+        elif entry.is_dir():
+            if depth:
+                yield from _scan_folder(Path(entry.path), (*inside, name), problems, depth - 1)
+        elif name.lower().endswith(".zip"):
+            yield from _scan_zip(Path(entry.path), (*inside, name[:-4]), problems)
+    yield from (_Found(Source("folder", folder, run=run), inside, run) for run in sorted(runs))
+
+
+def _scan_zip(path: Path, inside: tuple[str, ...], problems: list[str]) -> Iterator[_Found]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info.filename for info in archive.infolist() if not info.is_dir()]
+    except DAMAGE as error:
+        problems.append(f"{path} cannot be read, nor the trials in it: {error}")
+        return
+    runs = set()
+    for member in sorted(members):
+        *folders, name = member.split("/")
+        if name.startswith(".") or "__MACOSX" in folders:
+            continue
+        if name.lower().endswith(".png"):
+            if match := FRAME_NAME.fullmatch(name):
+                runs.add(("/".join(folders), match["run"]))
+        elif found := _classify(name, (*inside, *folders), path, member):
+            yield found
+        elif name.lower().endswith(".zip"):
+            problems.append(f"{path}: {member!r} is a zip inside a zip and is not read; unpack the outer one")
+    for folder, run in sorted(runs):
+        yield _Found(Source("folder", path, folder, run), (*inside, *folder.split("/")), run)
+
+
+def _classify(name: str, inside: tuple[str, ...], path: Path, member: str | None = None) -> _Found | None:
+    if name.endswith(_ARCHIVE) and _STEM.fullmatch(name.removesuffix(_ARCHIVE)):
+        return _Found(Source("tar", path, member), inside, name.removesuffix(_ARCHIVE))
+    if name.endswith(".txt") and _STEM.fullmatch(name.removesuffix(".txt")):
+        return _Found(Source("text", path, member), inside, name.removesuffix(".txt"))
+    return None
+
+
+def _pair(found: list[_Found], problems: list[str]) -> Iterator[Trial]:
+    """Bring pictures and gaze files together: archives by name, folders of PNGs by their run id."""
+    texts = {(item.folders, item.stem): item for item in found if item.source.kind == "text"}
+    used = set()
+    for item in found:
+        if item.source.kind == "tar":
+            text = texts.get((item.folders, item.stem))
+            used.add((item.folders, item.stem))
+            yield _trial(item.stem, item.folders, item.source, text.source if text else None)
+    for item in found:
+        if item.source.kind == "folder":
+            owner = next((text for text in texts.values() if _is_gaze_of(text, item)), None)
+            stem = owner.stem if owner else next(filter(_STEM.fullmatch, reversed(item.folders)), None)
+            if stem is None:
+                problems.append(f"{item.source} holds pictures of run {item.stem}, which no gaze file names")
+            else:
+                folders = owner.folders if owner else item.folders[:-1]
+                used.add((folders, stem))
+                yield _trial(stem, folders, item.source, owner.source if owner else None)
+    for key, text in texts.items():
+        if key not in used:
+            yield _trial(text.stem, text.folders, None, text.source)
+
+
+def _is_gaze_of(text: _Found, pictures: _Found) -> bool:
+    above = pictures.folders[: len(text.folders)] == text.folders
+    return above and f"{text.stem.partition('_')[2]}_".startswith(f"{pictures.stem}_")
+
+
+def _trial(stem: str, folders: tuple[str, ...], frames: Source | None, gaze: Source | None) -> Trial:
+    game = next(filter(None, map(canonical_game, reversed(folders))), None)
+    highscore = any(folder.lower().endswith("highscore") for folder in folders)
+    layout: Release = "v4" if folders else "v1"
+    return Trial(int(stem.partition("_")[0]), stem, game, highscore, layout, frames, gaze, None)
+
+
+def _with_metadata(trial: Trial, metadata: Metadata | None, problems: list[str]) -> Trial:
+    """The place where a trial lies says its game; the metadata does where the place does not."""
+    row = metadata.rows.get(trial.id) if metadata else None
+    if row is None:
+        return trial
+    if trial.game not in (None, row.game):
+        problems.append(
+            f"trial {trial.id} lies with {trial.game}, but meta_data.csv says {row.game}; left there"
+        )
+        return trial
+    highscore = trial.highscore or row.highscore
+    return replace(trial, game=row.game, highscore=highscore, frames_in_metadata=row.frames)
+
+
+def _unique(trials: Iterable[Trial], problems: list[str]) -> tuple[Trial, ...]:
+    """One trial a number: whole before lacking a part, archive before folder, disk before zip."""
+
+    def rank(trial: Trial) -> tuple[bool, bool, bool]:
+        source = trial.frames
+        return (
+            source is None or trial.gaze is None,
+            source is None or source.kind != "tar",
+            bool(source and source.member),
+        )
+
+    kept: dict[int, Trial] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.id, *rank(trial))):
+        if trial.id in kept:
+            first = kept[trial.id]
+            problems.append(
+                f"trial {trial.id} is there twice: {first.frames or first.gaze} is used, "
+                f"{trial.frames or trial.gaze} is not"
+            )
+        else:
+            kept[trial.id] = trial
+    return tuple(kept.values())

@@ -1,0 +1,132 @@
+"""The gaze file of a trial: per frame, where the human looked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, MAX_FRAMES, Source, TrialError
+
+MAX_GAZE_BYTES = 1 << 27
+"""A larger gaze file is not read: those of the release are a tenth of that."""
+MAX_SAMPLES = 100_000
+"""A row with more samples is malformed: at 1000 Hz it would be one frame of 100 seconds."""
+
+
+@dataclass(frozen=True)
+class GazeRecord:
+    """All gaze samples of a trial, sorted by frame.
+
+    Attributes:
+        number: int64 [S], ascending: the one-based frame number in each sample's ``frame_id``.
+        xy: float64 [S, 2]: x, y in pixels of the 160x210 screen, origin top left; may lie off the screen.
+        rows: int64 [R], ascending: the numbers of the frames that have a row.
+        rows_without_gaze: rows with no usable sample (``null``, empty, or nothing but malformed samples).
+        malformed_rows: rows left out: no readable frame_id, too few fields or over 100,000 samples.
+        foreign_rows: rows left out because they belong to another run.
+        repeated_rows: rows left out because their frame had a row already.
+        malformed_samples: samples left out because a coordinate is missing or not a finite number.
+    """
+
+    number: np.ndarray
+    xy: np.ndarray
+    rows: np.ndarray
+    rows_without_gaze: int
+    malformed_rows: int
+    foreign_rows: int
+    repeated_rows: int
+    malformed_samples: int
+
+
+def read_gaze(source: Source, run: str) -> GazeRecord:
+    """Read the gaze file `source` of the run `run`.
+
+    Raises:
+        TrialError: the file cannot be read, is not a gaze file, or has no row of this run.
+    """
+    try:
+        with source.open(MAX_GAZE_BYTES) as raw:
+            lines = io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", errors="replace")
+            record = parse_gaze(lines, run)
+    except TrialError as error:
+        raise TrialError(f"{source}: {error}") from error
+    except DAMAGE as error:
+        raise TrialError(f"{source} cannot be read: {type(error).__name__}: {error}") from error
+    return record
+
+
+def parse_gaze(lines: Iterable[str], run: str) -> GazeRecord:
+    """Parse a gaze file's lines: a header, then a row a frame with its gaze as x0,y0,x1,y1,... or ``null``.
+
+    A missing or malformed sample is left out and counted; nothing stands in for it. Where a frame has several
+    rows, the first counts.
+
+    Raises:
+        TrialError: the header is not Atari-HEAD's, or no row belongs to `run`.
+    """
+    lines = iter(lines)
+    header = [name.strip().lower() for name in next(lines, "").split(",")]
+    columns = len(
+        header
+    )  # frame_id, episode_id, score, duration(ms), unclipped_reward, action, gaze_positions
+    if columns < 2 or header[0] != "frame_id" or header[-1] != "gaze_positions":
+        raise TrialError(f"no gaze file of Atari-HEAD: its first line is {','.join(header)[:120]!r}")
+    samples: dict[int, np.ndarray] = {}
+    without_gaze = malformed_rows = foreign = repeated = malformed_samples = 0
+    for line in lines:
+        if not line.strip(" ,\r\n\t"):
+            continue
+        fields = line.split(",", columns - 1)
+        match = FRAME_NAME.fullmatch(fields[0].strip())
+        number = int(match["number"]) if match else 0
+        gaze = fields[-1] if len(fields) == columns else ""
+        whole = len(fields) >= columns - 1 and gaze.count(",") < 2 * MAX_SAMPLES
+        if match is None or not whole or not 1 <= number <= MAX_FRAMES:
+            malformed_rows += 1
+        elif match["run"] != run:
+            foreign += 1
+        elif number in samples:
+            repeated += 1
+        else:
+            samples[number], malformed = _parse_samples(gaze)
+            malformed_samples += malformed
+            without_gaze += not len(samples[number])
+    if not samples:
+        raise TrialError(f"no row of run {run} ({foreign} of other runs, {malformed_rows} malformed)")
+    rows = sorted(samples)
+    return GazeRecord(
+        number=np.repeat(np.array(rows, np.int64), [len(samples[row]) for row in rows]),
+        xy=np.concatenate([samples[row] for row in rows]),
+        rows=np.array(rows, np.int64),
+        rows_without_gaze=without_gaze,
+        malformed_rows=malformed_rows,
+        foreign_rows=foreign,
+        repeated_rows=repeated,
+        malformed_samples=malformed_samples,
+    )
+
+
+def _parse_samples(text: str) -> tuple[np.ndarray, int]:
+    """Samples float64 [k, 2] in the gaze field of one row, and how many were malformed."""
+    text = text.strip().rstrip(", \t")
+    if not text or text.lower() == "null":
+        return np.empty((0, 2)), 0
+    values = text.split(",")
+    try:
+        numbers = np.array(list(map(float, values)))
+    except ValueError:
+        numbers = np.array([_number_or_nan(value) for value in values])
+    odd = len(numbers) % 2
+    xy = numbers[: len(numbers) - odd].reshape(-1, 2)
+    good = np.isfinite(xy).all(axis=1)
+    return xy[good], int(odd + np.count_nonzero(~good))
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -1,0 +1,107 @@
+"""Reads one trial, its pictures still encoded, and keeps the account of what it leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fls_jax.atari_head.archives import EncodedFrames, TrialError, read_frames
+from fls_jax.atari_head.dataset import Trial
+from fls_jax.atari_head.gaze_file import GazeRecord, read_gaze
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """A trial in memory: encoded pictures and gaze samples.
+
+    `undecodable` collects the one-based numbers of pictures that turn out not to decode, with the reason.
+    """
+
+    trial: Trial
+    frames: EncodedFrames
+    gaze: GazeRecord
+    undecodable: dict[int, str] = field(default_factory=dict)
+
+
+def read_trial(trial: Trial, wanted: Callable[[int], bool] | None = None) -> TrialData:
+    """Read a trial; of its pictures, hold those whose one-based number is `wanted` (all by default).
+
+    Raises:
+        TrialError: pictures or gaze are not there, cannot be read, or are of different runs.
+    """
+    if trial.frames is None:
+        raise TrialError(f"{trial.gaze} has neither an archive nor a folder of pictures beside it")
+    if trial.gaze is None:
+        raise TrialError(f"{trial.frames} has no gaze file {trial.name}.txt beside it")
+    frames = read_frames(trial.frames, wanted=wanted)
+    return TrialData(trial, frames, read_gaze(trial.gaze, frames.run))
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What was read of a trial and what was left out: plain values, fit for JSON by `dataclasses.asdict`.
+
+    Attributes:
+        trial, name, game, highscore, layout: as in Trial.
+        frames_in_metadata: what ``meta_data.csv`` says, None if nothing.
+        frames: length n of the trial, its highest frame number.
+        frames_missing: numbers below n without a picture.
+        frames_repeated: pictures left out because their number had come before.
+        frames_undecodable: needed pictures that are truncated, damaged or not 160x210.
+        members_ignored: archive members that are no pictures of this run.
+        rows: rows of the gaze file that count.
+        rows_without_gaze, rows_malformed, rows_foreign, rows_repeated: as in GazeRecord.
+        rows_without_frame: rows whose frame has no picture.
+        frames_without_row: pictures without a row.
+        samples: gaze samples that count, on and off the screen.
+        samples_malformed: samples with a coordinate that is missing or not a finite number.
+        samples_off_screen: samples that lie off the map after rounding, in the space of the fixation maps.
+        observations: observations whose pictures are all there.
+        observations_left_out: observations whose stack needs a missing or undecodable picture.
+        observations_without_gaze: of `observations`, those with an empty fixation map.
+    """
+
+    trial: int
+    name: str
+    game: str | None
+    highscore: bool
+    layout: str
+    frames_in_metadata: int | None
+    frames: int
+    frames_missing: int
+    frames_repeated: int
+    frames_undecodable: int
+    members_ignored: int
+    rows: int
+    rows_without_gaze: int
+    rows_malformed: int
+    rows_foreign: int
+    rows_repeated: int
+    rows_without_frame: int
+    frames_without_row: int
+    samples: int
+    samples_malformed: int
+    samples_off_screen: int
+    observations: int
+    observations_left_out: int
+    observations_without_gaze: int
+
+    def problems(self) -> list[str]:
+        """Sentences for the user, one for each kind of thing that was left out or does not agree."""
+        counts = {
+            "frames missing": self.frames_missing,
+            "frames repeated": self.frames_repeated,
+            "pictures that do not decode": self.frames_undecodable,
+            "archive members ignored": self.members_ignored,
+            "gaze rows malformed": self.rows_malformed,
+            "gaze rows of other runs": self.rows_foreign,
+            "gaze rows repeated": self.rows_repeated,
+            "gaze rows without a picture": self.rows_without_frame,
+            "frames without a gaze row": self.frames_without_row,
+            "gaze samples malformed": self.samples_malformed,
+            "observations left out": self.observations_left_out,
+        }
+        sentences = [f"{count:,} {what}" for what, count in counts.items() if count]
+        if self.frames_in_metadata not in (None, self.frames):
+            sentences.append(f"{self.frames:,} frames, but {self.frames_in_metadata:,} in meta_data.csv")
+        return sentences

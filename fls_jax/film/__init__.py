@@ -1,0 +1,1 @@
+"""Clips of an agent at play, with its saliency."""

@@ -1,0 +1,259 @@
+"""The film of an agent at play: game and input side by side, saliency over both, its numbers beneath.
+
+In two passes, because one maximum over the whole clip scales every frame: the agents play, then what
+they saw is drawn. Between the passes a screen is kept compressed, 1 to 4 kB of its 100, so that a clip
+takes little memory whatever its length; playing again would cost a second emulation.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fls_jax.agent import Agent, load_agent
+from fls_jax.atari.pool import AtariPool
+from fls_jax.errors import UserError
+from fls_jax.film.drawing import AgentTile, mosaic, overlay
+from fls_jax.film.movie import Movie
+from fls_jax.process.display import ProgressDisplay
+from fls_jax.saliency.projection import SCREEN, Protocol, project, to_screen
+
+MAX_AGENTS = 16  # 4 x 4 tiles just fit what decoders of H.264 must take (level 5.1)
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T consecutive steps of an agent, each as the agent met it, before it acted.
+
+    screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [84, 84], the newest of its four frames.
+    attention: float32 [T, h, w]. values: float32 [T]. entropies: float64 [T], of the policy, in nats.
+    actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64 [T], from 1.
+    """
+
+    screens: list[bytes]
+    inputs: list[bytes]
+    attention: np.ndarray
+    values: np.ndarray
+    entropies: np.ndarray
+    actions: np.ndarray
+    returns: np.ndarray
+    games: np.ndarray
+
+
+def film(
+    runs: Sequence[Path],
+    out: Path | None = None,
+    step: int | None = None,
+    steps: int = 1000,
+    protocol: Protocol = "aligned",
+    seed: int = 1000,
+    fps: int = 15,
+    greedy: bool = False,
+) -> Path:
+    """Film the agents of one or several runs of a game, each from the beginning of a game of its own.
+
+    Args:
+        runs: run folders; several are shown as tiles of one picture.
+        out: the MP4 file; None: see default_path.
+        step: env_step of the checkpoints; None: the latest of each run.
+        steps: agent steps to play, one frame each; where a game ends the next one begins.
+        protocol: receptive fields that attention is painted through (see saliency/projection.py).
+        seed: of the games and the sampled actions; each agent plays as it would alone.
+        fps: frames a second.
+        greedy: take the most probable action instead of sampling.
+
+    Returns the file's path. Raises UserError for what the user can put right.
+    """
+    _check_numbers(steps, seed, fps)
+    agents = load_agents(runs, step)
+    out = out or default_path(Path(runs[0]), agents, protocol, greedy)
+    if out.suffix.lower() != ".mp4":
+        raise UserError(f"--out is {out}; the film is an MP4 file: let its name end in .mp4.")
+    with Movie(out, fps) as movie:
+        clips = _play_all(agents, steps, seed, greedy)
+        tiles = zip(*(draw(*pair, protocol) for pair in zip(agents, clips, strict=True)), strict=True)
+        with ProgressDisplay(str(out), steps, "drawing ...") as display:
+            for number, row in enumerate(tiles, start=1):
+                movie.add(mosaic(row))
+                display.count(number, "frames")
+    print(f"{out}: {steps:,} frames, {steps / fps:,.0f} s")
+    return out
+
+
+def _play_all(agents: Sequence[Agent], steps: int, seed: int, greedy: bool) -> list[Clip]:
+    """One clip after the other, with progress."""
+    names = ", ".join(f"{agent.network} at step {agent.step:,}" for agent in agents)
+    clips: list[Clip] = []
+    with ProgressDisplay(f"{agents[0].game}, {names}", steps * len(agents), "playing ...") as display:
+        for agent in agents:
+            report = partial(lambda before, done: display.count(before + done, "steps"), len(clips) * steps)
+            clips.append(play(agent, steps, seed, greedy, report))
+    return clips
+
+
+def load_agents(runs: Sequence[Path], step: int | None = None) -> list[Agent]:
+    """The agents of run folders; UserError where they play different games or are too many."""
+    if not 1 <= len(runs) <= MAX_AGENTS:
+        raise UserError(f"{len(runs)} runs were given; a film shows 1 to {MAX_AGENTS}: leave some out.")
+    agents = [load_agent(run, step) for run in runs]
+    for run, agent in zip(runs, agents, strict=True):
+        if agent.game != agents[0].game:
+            raise UserError(
+                f"{runs[0]} plays {agents[0].game} and {run} plays {agent.game}; a film shows agents of one "
+                "game: give runs of the same."
+            )
+    return agents
+
+
+def default_path(run: Path, agents: Sequence[Agent], protocol: Protocol, greedy: bool) -> Path:
+    """Where a film goes unless told: `video/<env_step>.mp4` of the first run; words say what differs."""
+    words = [str(agents[0].step)]
+    words += [f"{len(agents)}-agents"] if len(agents) > 1 else []
+    words += ["paper"] if protocol == "paper" else []
+    words += ["greedy"] if greedy else []
+    return run / "video" / f"{'-'.join(words)}.mp4"
+
+
+def play(
+    agent: Agent,
+    steps: int,
+    seed: int,
+    greedy: bool = False,
+    report: Callable[[int], None] = lambda done: None,
+) -> Clip:
+    """Let an agent play `steps` agent steps with its training's rules: lives, sticky actions, time limit.
+
+    report: called with the number of steps done after each. Raises UserError where the agent's game has
+    another number of actions or its network's output is not finite.
+    """
+    config = agent.config
+    pool = AtariPool(
+        agent.game,
+        1,
+        seed,
+        max_episode_steps=config.max_episode_steps,
+        clip_rewards=False,
+        sticky_actions=config.sticky_actions,
+        threads=1,
+        screens=True,
+    )
+    if pool.num_actions != len(agent.actions):
+        raise UserError(f"{agent} knows {len(agent.actions)} actions and the game has {pool.num_actions}.")
+    random = np.random.default_rng(seed)
+    screens, inputs, rows = [], [], []
+    attention: np.ndarray | None = None
+    observations, game_return, game = pool.reset(), 0.0, 1
+    for t in range(steps):
+        output = agent(np.moveaxis(observations, 1, -1))
+        logits, value = output.logits[0].astype(np.float64), float(output.value[0])
+        if not (np.isfinite(logits).all() and np.isfinite(output.attention).all() and np.isfinite(value)):
+            raise UserError(
+                f"The output of {agent} is not finite at step {t} of the clip; choose another --step."
+            )
+        if attention is None:
+            attention = np.empty((steps, *output.attention.shape[1:]), np.float32)
+        attention[t] = output.attention[0]
+        screens.append(zlib.compress(pool.screens[0].tobytes(), 1))
+        inputs.append(zlib.compress(observations[0, -1].tobytes(), 1))
+        noise = 0.0 if greedy else random.gumbel(size=len(logits))  # the largest sum is a sample of softmax
+        action = int(np.argmax(logits + noise))
+        rows.append((value, entropy(logits), action, game_return, game))
+        played = pool.step(np.array([action], np.int32))
+        observations = played.observations
+        over = len(played.finished_returns) > 0
+        game_return, game = (0.0, game + 1) if over else (game_return + float(played.rewards[0]), game)
+        report(t + 1)
+    pool.close()
+    assert attention is not None
+    return Clip(screens, inputs, attention, *(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def entropy(logits: np.ndarray) -> float:
+    """Entropy in nats of softmax(logits), float64 [A]."""
+    shifted = logits - logits.max()
+    log_sum = np.log(np.exp(shifted).sum())
+    return float(log_sum - (np.exp(shifted - log_sum) * shifted).sum())
+
+
+def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[np.ndarray]:
+    """The agent's tile at every step: uint8 [H, W, 3], saliency as a share of its maximum in the clip."""
+    maximum = largest_saliency(agent, clip, protocol)
+    facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
+    tile = AgentTile(agent.network, facts, maximum)
+    for t, view in enumerate(views(agent, clip, protocol, maximum)):
+        numbers = (
+            f"{value:z.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
+            f"{clip.entropies[t]:z.2f}",
+            agent.actions[clip.actions[t]],
+            f"{clip.returns[t]:,.0f}",
+            f"{clip.games[t]:,}",
+            f"{t:,}",
+        )
+        yield tile.draw(
+            overlay(view.screen, view.screen_saliency), overlay(view.seen, view.saliency), numbers
+        )
+
+
+class View(NamedTuple):
+    """One step of a clip.
+
+    screen: uint8 [210, 160, 3], RGB. seen: uint8 [84, 84], the newest of the agent's four frames.
+    saliency: float32 [84, 84], on the input; screen_saliency: float32 [210, 160]; shares of a maximum.
+    """
+
+    screen: np.ndarray
+    seen: np.ndarray
+    saliency: np.ndarray
+    screen_saliency: np.ndarray
+
+
+def views(
+    agent: Agent, clip: Clip, protocol: Protocol = "aligned", maximum: float | None = None
+) -> Iterator[View]:
+    """The pictures of a clip, step by step; maximum: the saliency that counts as 1 (None or 0: as it is)."""
+    steps = len(clip.screens)
+    blocks = _maps(agent, clip, protocol)
+    for start in range(0, steps, _BLOCK):
+        maps = next(blocks) / (maximum or 1.0)
+        on_screen = np.asarray(_to_screen(maps))
+        for t in range(start, min(start + _BLOCK, steps)):
+            screen = np.frombuffer(zlib.decompress(clip.screens[t]), np.uint8).reshape(*SCREEN, 3)
+            seen = np.frombuffer(zlib.decompress(clip.inputs[t]), np.uint8).reshape(84, 84)
+            yield View(screen, seen, maps[t - start], on_screen[t - start])
+
+
+def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:
+    """The greatest value that a pixel of the input has in a clip; None for a network without attention."""
+    if agent.spec.attention is None:
+        return None
+    return max(float(maps.max()) for maps in _maps(agent, clip, protocol))
+
+
+def _maps(agent: Agent, clip: Clip, protocol: Protocol) -> Iterator[np.ndarray]:
+    """Saliency on the input, float32 [64, 84, 84] at a time; behind the clip's end it is 0."""
+    for start in range(0, len(clip.attention), _BLOCK):
+        block = clip.attention[start : start + _BLOCK]
+        block = np.pad(block, ((0, _BLOCK - len(block)), (0, 0), (0, 0)))  # one shape, one compilation
+        yield np.asarray(_project(block, agent.spec, protocol))
+
+
+_project = jax.jit(project, static_argnums=(1, 2))
+_to_screen = jax.jit(to_screen)
+
+
+def _check_numbers(steps: int, seed: int, fps: int) -> None:
+    """UserError for options that cannot work."""
+    if steps < 1:
+        raise UserError(f"--steps is {steps}; it must be at least 1.")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed is {seed}; it must lie between 0 and {2**31 - 1:,}.")
+    if not 1 <= fps <= 240:
+        raise UserError(f"--fps is {fps}; it must lie between 1 and 240.")

@@ -1,0 +1,1 @@
+"""The authors' models, and their pickles read without unpickling."""

@@ -1,0 +1,1 @@
+"""Proximal policy optimisation: losses, update, actor, sharding, trainer. Arrays and devices, no files."""

@@ -1,0 +1,123 @@
+"""Where arrays live: the mesh of local devices, batches spread over it, parameters copied to all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from fls_jax.errors import UserError
+
+
+@runtime_checkable
+class RolloutStore(Protocol):
+    """The observations of one rollout, step by step."""
+
+    def add(self, observations: np.ndarray) -> np.ndarray | Array:
+        """Keep the next step's [N, ...]; returns them as they are to be acted on."""
+
+    def joined(self) -> Array:
+        """All steps [T, N, ...], on the devices."""
+
+
+class Placement:
+    """Data-parallel placement over the axis `data` of a mesh of local devices.
+
+    Args:
+        devices: how many local devices; 0 is all on an accelerator and one on a CPU.
+        num_envs: environments, which must divide evenly among the devices (UserError otherwise).
+        inline: a CPU computes on the thread that asks, which suits tiny networks: handing a program to
+            another thread takes longer than they do. Large ones gain nothing by it.
+    """
+
+    def __init__(self, devices: int, num_envs: int, inline: bool = False) -> None:
+        if inline:  # stands only if this process has made no array yet
+            jax.config.update("jax_cpu_enable_async_dispatch", False)
+        local = jax.local_devices()
+        count = devices or (1 if jax.default_backend() == "cpu" else len(local))
+        if count > len(local):
+            raise UserError(f"--devices is {count}, but this machine shows {len(local)}: ask for fewer.")
+        if num_envs % count:
+            raise UserError(
+                f"--num-envs is {num_envs}, which does not divide among {count} devices: "
+                f"choose a multiple of {count}, or fewer --devices."
+            )
+        self.mesh: Mesh = jax.make_mesh(
+            (count,), ("data",), axis_types=(AxisType.Auto,), devices=local[:count]
+        )
+        self.replicated = NamedSharding(self.mesh, PartitionSpec())
+        self.by_env = NamedSharding(self.mesh, PartitionSpec("data"))
+        self.by_time_and_env = NamedSharding(self.mesh, PartitionSpec(None, "data"))
+
+    @property
+    def count(self) -> int:
+        """Devices in use."""
+        return self.mesh.size
+
+    def replicate(self, tree: Any) -> Any:
+        """The tree's arrays on every device, in memory of their own (the caller's may be donated)."""
+        return jax.tree.map(lambda x: jax.device_put(x, self.replicated, may_alias=False), tree)
+
+    def spread(self, batch: np.ndarray) -> Array:
+        """[N, ...] spread over the devices by environment."""
+        return jax.device_put(batch, self.by_env)
+
+    def rollout_store(self, length: int) -> RolloutStore:
+        """Where the observations of a rollout of `length` steps are kept."""
+        if self.count == 1 and self.mesh.devices.item().platform == "cpu":
+            return _HostStore(length)
+        return _DeviceStore(self)
+
+    def spread_rollout(self, columns: np.ndarray) -> Array:
+        """[T, N] spread over the devices by environment."""
+        return jax.device_put(columns, self.by_time_and_env)
+
+
+class _DeviceStore:
+    """Every step is sent once and joined where it is."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._steps: list[Array] = []
+
+    def add(self, observations: np.ndarray) -> Array:
+        self._steps.append(self._placement.spread(observations))
+        return self._steps[-1]
+
+    def joined(self) -> Array:
+        return _stack(self._steps)
+
+
+class _HostStore:
+    """For a CPU, whose memory is the device's: steps are written in place, and JAX uses that memory."""
+
+    def __init__(self, length: int) -> None:
+        self._length, self._count = length, 0
+        self._steps = np.empty(0, np.uint8)
+
+    def add(self, observations: np.ndarray) -> np.ndarray:
+        if self._count == 0:
+            self._steps = _aligned((self._length, *observations.shape), observations.dtype)
+        kept = self._steps[self._count]
+        kept[...] = observations
+        self._count += 1
+        return kept
+
+    def joined(self) -> Array:
+        return jax.device_put(self._steps)
+
+
+_stack = jax.jit(jnp.stack)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that starts at a multiple of 64 bytes, which JAX takes over without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size].view(dtype).reshape(shape)

@@ -1,0 +1,1 @@
+"""A run as a folder: names, record, checkpoints, provenance, files."""

@@ -1,0 +1,1 @@
+"""The training job: resume, loop, record, checkpoints, signals."""

@@ -1,0 +1,240 @@
+"""The training job: folder -> trainer -> update after update -> record, checkpoints -> the end.
+
+The same call goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fls_jax.atari.emulator import action_names
+from fls_jax.atari.pool import games, resolve_game
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.networks.specs import NETWORKS
+from fls_jax.ppo.trainer import Trainer
+from fls_jax.process.allocator import description as allocator_description
+from fls_jax.process.display import TrainingDisplay
+from fls_jax.process.interruption import StopFlag
+from fls_jax.process.timing import PhaseTimer
+from fls_jax.runs.checkpoints import CheckpointStore, checkpoint_steps, load_params
+from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
+from fls_jax.runs.provenance import commit, machine, versions
+from fls_jax.runs.record import Record, Row, read_record
+from fls_jax.wandb.live import WandbMode, WandbRun
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """What a training tells Weights & Biases, if anything."""
+
+    mode: WandbMode = "auto"
+    project: str = "fls-jax"
+
+
+def train(
+    config: TrainConfig, run_dir: Path | None = None, fresh: bool = False, tracking: Tracking = Tracking()
+) -> RunFolder:
+    """Train to the end, to a signal, or to an error; resumes what the folder holds.
+
+    Returns the run's folder. Raises UserError for whatever the user can put right: an unknown game or
+    network, another configuration in the folder, a folder in use, a full disk, a loss that is not finite.
+    """
+    config = resolve(config)
+    with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
+        if folder.config_file.exists():
+            folder.check_same(config)
+        end = config.last_step
+        if checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder):
+            print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
+            return folder
+        with contextlib.closing(Trainer(config)) as trainer:
+            _Job(config, folder, trainer, stop, tracking).run()
+    return folder
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """The configuration, validated, its game in EnvPool's spelling and its network known."""
+    if config.network not in NETWORKS:
+        raise UserError(f"There is no network {config.network!r}; choose one of: {', '.join(NETWORKS)}.")
+    return dataclasses.replace(config, game=resolve_game(config.game)).validated()
+
+
+def _is_sound(folder: RunFolder) -> bool:
+    """Whether the parameters of the latest checkpoint can be read; if not, the run goes on from another."""
+    try:
+        load_params(folder.checkpoints)
+    except UserError:
+        return False
+    return True
+
+
+def provenance(config: TrainConfig) -> dict[str, Any]:
+    """What config.json says beside the configuration."""
+    return {
+        "action_names": list(action_names(games()[config.game])),
+        "preprocessing": "envpool",
+        "backend": jax.default_backend(),
+        "allocator": allocator_description(),
+        "versions": versions(),
+        "machine": machine(),
+        "commit": commit(),
+    }
+
+
+class _Job:
+    """One sitting of a run: from the latest checkpoint to the end or a signal."""
+
+    def __init__(
+        self, config: TrainConfig, folder: RunFolder, trainer: Trainer, stop: StopFlag, tracking: Tracking
+    ) -> None:
+        self.config, self.folder, self.trainer, self.stop = config, folder, trainer, stop
+        self.total = config.last_step
+        self.store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, config.keep_every)
+        self.display = TrainingDisplay(f"{config.game} {config.network} seed {config.seed}", self.total)
+        self.saved = 0
+        self.seconds_before = 0.0
+        self.resume()
+        details = provenance(config)
+        if not folder.config_file.exists():
+            self.write_config(details)
+        self.record = Record(folder.record_file, self.saved)
+        self.write_sitting(details)
+        self.wandb = WandbRun(
+            folder.path, config.to_json() | details, "train", tracking.mode, tracking.project
+        )
+        self.wandb.catch_up(read_record(folder.record_file))
+
+    def write_config(self, details: dict[str, Any]) -> None:
+        try:
+            self.folder.write_config(self.config, details)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder.config_file} cannot be written ({error.strerror}): make room or rights, or "
+                "choose another --run-dir."
+            ) from error
+
+    def write_sitting(self, details: dict[str, Any]) -> None:
+        """Add this sitting to those that have left something; config.json knows the first one alone."""
+        own = {name: details[name] for name in ("backend", "allocator", "versions", "machine", "commit")}
+        with contextlib.closing(Record(self.folder.sittings_file, self.saved - 1)) as sittings:
+            sittings.write({"env_step": self.saved, **own})
+
+    def resume(self) -> None:
+        """Restore the latest checkpoint that can be read, and say so."""
+        params, learner = self.trainer.checkpoint()
+        restored = self.store.restore_latest(params, learner, self.trainer.placement.replicated)
+        if restored is None:
+            return
+        for step, reason in restored.damaged.items():
+            self.display.message(
+                f"Warning: the checkpoint at step {step:,} is damaged ({reason}); it was set aside in "
+                f"{self.folder.path / 'damaged-checkpoints'} and the one before it is used."
+            )
+        self.trainer.restore(restored.params, restored.learner)
+        self.saved = restored.step
+        rows = [row for row in read_record(self.folder.record_file) if row["env_step"] <= restored.step]
+        self.seconds_before = rows[-1].get("seconds_total", 0.0) if rows else 0.0
+        self.display.message(f"Resuming {self.folder.path} at step {restored.step:,}; the games start anew.")
+
+    def run(self) -> None:
+        """Update until the end or a signal; save; say where."""
+        with self.closing(), self.display:
+            if self.wandb.failure:
+                self.display.message(self.wandb.failure)
+            self.loop()
+            self.save()
+            self.store.wait()
+        step = self.trainer.env_step
+        if step == 0:
+            print("Stopped before the first update: there is nothing to save. The same command starts anew.")
+            return
+        state = "Stopped" if step < self.total else "Finished"
+        print(
+            f"{state} at step {step:,} of {self.total:,}. Checkpoint: {self.folder.checkpoints / str(step)}"
+        )
+        if state == "Stopped":
+            print("The same command goes on from there.")
+
+    def loop(self) -> None:
+        """All updates of this sitting. Each row is on disk before its checkpoint is started."""
+        sitting = last = time.perf_counter()
+        checkpoint_seconds = 0.0
+        while self.trainer.env_step < self.total and not self.stop:
+            row = self.trainer.advance()
+            self.check_finite(row)
+            now = time.perf_counter()
+            row |= self.speed(now - last, self.seconds_before + now - sitting)
+            row["seconds_checkpoint"] = checkpoint_seconds
+            last = now
+            self.record.write(row)
+            self.wandb.log(row)
+            self.display.update(row)
+            timer = PhaseTimer()
+            if self.trainer.updates % self.config.checkpoint_every == 0:
+                with timer("checkpoint"):
+                    self.save()
+            checkpoint_seconds = timer.seconds.get("checkpoint", 0.0)
+
+    def speed(self, update_seconds: float, total_seconds: float) -> Row:
+        """Steps a second of this update and of all sittings, everything included."""
+        return {
+            "sps": self.config.steps_per_update / update_seconds,
+            "sps_overall": self.trainer.env_step / total_seconds,
+            "seconds_total": total_seconds,
+        }
+
+    def check_finite(self, row: Row) -> None:
+        """UserError where the loss or the gradient is not finite: nothing after that is worth saving."""
+        bad = [name for name in ("loss", "grad_norm") if not math.isfinite(row[name])]
+        if bad:
+            raise self.diverged(" and ".join(bad))
+
+    def diverged(self, what: str) -> UserError:
+        """What to say where `what` is not finite after the update just made."""
+        self.store.wait()
+        steps = checkpoint_steps(self.folder.checkpoints)
+        good = "there is no checkpoint yet"
+        if steps:
+            good = f"the last good checkpoint is {self.folder.checkpoints / str(steps[-1])}"
+        return UserError(
+            f"Training diverged: {what} not finite at update {self.trainer.updates} "
+            f"(step {self.trainer.env_step:,}); {good}. Lower --learning-rate or check the "
+            "settings."
+        )
+
+    def save(self) -> None:
+        """Start to save a checkpoint, once a step; UserError where a parameter is not finite."""
+        if self.saved == self.trainer.env_step:
+            return
+        params, learner = self.trainer.checkpoint()
+        # An update can spoil the parameters after its own loss and gradient were still finite.
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+            raise self.diverged("parameters")
+        self.store.save(self.trainer.env_step, params, learner)
+        self.saved = self.trainer.env_step
+
+    @contextlib.contextmanager
+    def closing(self) -> Generator[None]:
+        """Close what was opened, also after an error; the first error is the one that is told."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(UserError):
+                self.store.close()
+            raise
+        else:
+            self.store.close()
+        finally:
+            self.wandb.finish()
+            self.record.close()

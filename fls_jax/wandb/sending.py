@@ -1,0 +1,127 @@
+"""Runs sent to Weights & Biases after the fact; what goes wrong is said."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fls_jax.errors import UserError
+from fls_jax.runs.record import Row
+from fls_jax.wandb.service import Identity, briefly, import_wandb, init_run, log_row, present
+
+Columns = Mapping[str, Sequence[Any]]
+# How long it may take to send what is left at the end of a run.
+SEND_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class Content:
+    """What W&B is told at once: a row with `env_step`, tables by name, MP4 files by name."""
+
+    row: Row
+    tables: Mapping[str, Columns] = field(default_factory=dict)
+    videos: Mapping[str, Path] = field(default_factory=dict)
+
+
+def check_online(otherwise: str) -> None:
+    """UserError where W&B is switched off, has no key, or does not take it.
+
+    otherwise: what can be done without a key, for the end of the sentence: `or ...`.
+    """
+    try:
+        wandb = import_wandb()
+        mode = wandb.setup().settings.mode
+        if mode != "online":
+            raise UserError(
+                f"W&B is switched to {mode!r} (by WANDB_MODE, `wandb offline` or `wandb disabled`): set "
+                f"WANDB_MODE=online or run `wandb online`, {otherwise}."
+            )
+        found = wandb.login(prompt=False, verify=True)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"W&B does not take the key that is set, or cannot be reached ({briefly(error)}): check "
+            f"WANDB_API_KEY or run `wandb login --relogin`, {otherwise}."
+        ) from error
+    if not found:
+        raise UserError(
+            f"There is no W&B key on this machine: set WANDB_API_KEY or run `wandb login`, {otherwise}."
+        )
+
+
+def send_history(
+    rows: Iterable[Row], identity: Identity, config: Row, folder: Path, online: bool
+) -> str | None:
+    """Send a training's rows, ascending in env_step, or write them as an offline run.
+
+    Rows up to the env_step that W&B already has are not sent again. folder: for W&B's working files, in
+    its wandb/. Returns the run's address, None offline. Raises UserError where W&B does not take it.
+    """
+    with _sending(identity, config, folder, online) as run:
+        for row in rows:
+            log_row(run, row, config["game"])
+        return run.url if online else None
+
+
+def send_content(content: Content, identity: Identity, config: Row, folder: Path, online: bool) -> str | None:
+    """Send the result of a job, or write it as an offline run; what W&B already has is not sent again.
+
+    Arguments, result and errors are those of `send_history`.
+    """
+    wandb = import_wandb()
+    with _sending(identity, config, folder, online) as run:
+        digest = _digest(content)
+        if run.summary.get("digest") != digest:
+            row: Row = {**content.row, "digest": digest}
+            for name, columns in content.tables.items():
+                rows: list[Any] = [list(values) for values in zip(*columns.values(), strict=True)]
+                row[name] = wandb.Table(columns=list(columns), data=rows)
+            for name, file in content.videos.items():
+                row[name] = wandb.Video(str(file), format="mp4")
+            run.log(present(row))
+        return run.url if online else None
+
+
+@contextlib.contextmanager
+def _sending(identity: Identity, config: Row, folder: Path, online: bool) -> Generator[Any]:
+    """A W&B run for the length of a block, and a UserError for whatever goes wrong in it."""
+    run = None
+    try:
+        wandb = import_wandb()
+        run = init_run(
+            wandb,
+            "online" if online else "offline",
+            identity.arguments(config) | {"dir": str(folder)},
+            # This process, machine and checkout are not the run's: config.json says what they were.
+            disable_git=True,
+            x_disable_machine_info=True,
+            x_disable_stats=True,
+            x_save_requirements=False,
+            finish_timeout=SEND_SECONDS,
+        )
+        yield run
+        run.finish()
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            if run is not None:
+                run.finish(exit_code=1)
+        raise UserError(
+            f"W&B has not taken the {identity.job_type} run {identity.id} ({briefly(error)}): the same "
+            "command again sends what is missing."
+        ) from error
+
+
+def _digest(content: Content) -> str:
+    """The same for the same content."""
+    digest = hashlib.sha256(json.dumps([content.row, content.tables], sort_keys=True).encode())
+    for name, file in sorted(content.videos.items()):
+        digest.update(name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,240 @@
+"""`fls sync`: run folders -> Weights & Biases, from what the folders say.
+
+The history is rebuilt from metrics.jsonl, one row an env_step, however often the run was stopped, killed
+and resumed. Evaluations, gaze and videos become runs of their own job type, in the training run's group and
+with its id in their configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fls_jax.errors import UserError
+from fls_jax.runs.checkpoints import checkpoint_steps
+from fls_jax.runs.contents import (
+    Evaluation,
+    evaluation_files,
+    gaze_rows,
+    gaze_summaries,
+    last_step,
+    read_evaluation,
+    videos,
+)
+from fls_jax.runs.folder import RunFolder, find_runs
+from fls_jax.runs.record import Row, read_record
+from fls_jax.wandb.sending import Content, check_online, send_content, send_history
+from fls_jax.wandb.service import Identity, JobType, keep_run_id, run_id
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One W&B run to be: a training's rows, or the result of one other job."""
+
+    identity: Identity
+    config: Row
+    what: list[Row] | Content
+    note: str = ""
+    """What is left out, and why."""
+
+    def describe(self) -> str:
+        """How much there is of what."""
+        if isinstance(self.what, list):
+            text = f"{len(self.what):,} row{'s' * (len(self.what) != 1)}"
+        else:
+            parts = [f"{len(self.what.row) - 1} numbers"] * (len(self.what.row) > 1)
+            for name, columns in self.what.tables.items():
+                parts.append(f"table {name} of {len(next(iter(columns.values()))):,} rows")
+            text = ", ".join(parts + [f"video {file.name}" for file in self.what.videos.values()])
+        kind = self.identity.title or self.identity.job_type
+        return f"{kind}: {text}{self.note and f' ({self.note})'}"
+
+    def send(self, folder: Path, online: bool) -> str | None:
+        """Send it, or write it as an offline run; see `send_history`."""
+        if isinstance(self.what, list):
+            return send_history(self.what, self.identity, self.config, folder, online)
+        return send_content(self.what, self.identity, self.config, folder, online)
+
+
+def sync(root: Path, project: str = "fls-jax", offline: Path | None = None, dry_run: bool = False) -> None:
+    """Send every run at and below `root` to W&B; the same call again sends only what is new.
+
+    offline: write W&B offline runs into this folder instead; `wandb sync` sends those from another machine.
+    dry_run: only say what there is. Raises UserError where there is no run, no key, no network, or where
+    a run cannot be read or sent (after all the others).
+    """
+    folders = find_runs(root)
+    if not folders:
+        raise UserError(f"There is no run below {root}: a run is a folder with a config.json.")
+    if not dry_run and offline is None:
+        check_online("or write offline runs with --offline DIR")
+    failed = []
+    for path in folders:
+        try:
+            for parcel in pack(RunFolder(path), project):
+                where = "not sent" if dry_run else _send(parcel, path, offline)
+                print(f"{path}  {parcel.describe()}  -> {where}", flush=True)
+        except UserError as error:
+            print(f"{path}  {error}", flush=True)
+            failed.append(str(path))
+    if failed:
+        raise UserError(f"{len(failed)} of {len(folders)} runs were not sent whole: {', '.join(failed)}.")
+    if offline is not None and not dry_run:
+        print(f"`wandb sync {offline / 'wandb'}/offline-run-*` sends them from a machine with a key.")
+
+
+def _send(parcel: Parcel, path: Path, offline: Path | None) -> str:
+    """Send a parcel of the run in `path`; returns where it is now."""
+    with contextlib.ExitStack() as stack:
+        try:
+            files = offline or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fls-sync-")))
+            files.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{offline} cannot be written ({error.strerror}): choose another folder."
+            ) from error
+        address = parcel.send(files, online=offline is None)
+    if parcel.identity.job_type == "train":
+        with contextlib.suppress(OSError):  # without it the id follows from the run, the same every time
+            keep_run_id(path / "wandb", "train", parcel.identity.id)
+    return address or f"offline run {parcel.identity.id} in {offline}"
+
+
+def pack(folder: RunFolder, project: str) -> list[Parcel]:
+    """The W&B runs that a run folder is worth: its training, then each evaluation, gaze pass and video.
+
+    Raises UserError for a damaged file, naming it.
+    """
+    config = folder.read_config()
+    missing = [name for name in ("game", "network", "seed") if name not in config]
+    if missing:
+        raise UserError(f"{folder.config_file} lacks {', '.join(missing)}: it is no run's configuration.")
+    rows = read_record(folder.record_file)
+    # Without an id from before, one that follows from the run: the first row has its seconds in it.
+    training = run_id(folder.path / "wandb", "train") or _short_hash(config, rows[:1])
+    linked = config | {"training_run": training}
+    # Imported models are at step 0 and as they will ever be.
+    end = 0 if "imported" in config else last_step(config, str(folder.config_file))
+
+    def parcel(job_type: JobType, title: str, content: Content) -> Parcel:
+        identity = Identity(_short_hash(training, title), job_type, project, title)
+        final = content.row["env_step"] >= end
+        return Parcel(identity, linked, content if final else before_the_end(content))
+
+    parcels = []
+    if rows and not _sends_itself(folder):
+        kept, note = settled_rows(folder, config, rows)
+        parcels.append(Parcel(Identity(training, "train", project), config, kept, note))
+    for evaluation in map(read_evaluation, evaluation_files(folder)):
+        title = f"evaluate-{evaluation.path.stem}"
+        parcels.append(parcel("evaluate", title, evaluation_content(evaluation)))
+    summaries, damaged = gaze_summaries(folder)
+    for reason in damaged.values():
+        raise UserError(reason)
+    for summary in summaries:
+        title = f"gaze-{summary['env_step']}-{summary['protocol']}-{summary['space']}"
+        parcels.append(parcel("gaze", title, gaze_content(config["game"], summary)))
+    for video in videos(folder):
+        key = video_key(config["game"], video.variant)
+        content = Content({"env_step": video.env_step}, videos={key: video.path})
+        parcels.append(parcel("video", f"video-{video.path.stem}", content))
+    return parcels
+
+
+def settled_rows(folder: RunFolder, config: Row, rows: list[Row]) -> tuple[list[Row], str]:
+    """The rows that no resuming takes back, one an env_step, and what to say of the others.
+
+    A run that goes on from its latest checkpoint cuts its record back to it; what W&B has, it keeps.
+    """
+    steps = checkpoint_steps(folder.checkpoints)
+    finished = rows[-1]["env_step"] >= last_step(config, str(folder.config_file))
+    until = rows[-1]["env_step"] if finished or not steps else steps[-1]
+    kept = {row["env_step"]: row for row in rows if row["env_step"] <= until}
+    later = sum(row["env_step"] > until for row in rows)
+    note = f"{later:,} more after the latest checkpoint, which resuming would replace"
+    return [kept[step] for step in sorted(kept)], note if later else ""
+
+
+def score_key(environment: str, protocol: str, statistic: str, greedy: bool = False) -> str:
+    """W&B's name of a statistic of an evaluation; environment: a game, or BreakoutInfinite.
+
+    A panel averages whatever has the same name, so that what must not be averaged is named apart.
+    """
+    return f"score/{environment}{'-greedy' * greedy}/{protocol}/{statistic}"
+
+
+def gaze_key(game: str, protocol: str, space: str, metric: str) -> str:
+    """W&B's name of the mean of a saliency metric of the model's map."""
+    return f"gaze/{game}/{protocol}-{space}/{metric}"
+
+
+def gaze_table_key(game: str, protocol: str, space: str) -> str:
+    """W&B's name of the table of all maps, controls too."""
+    return f"gaze-maps/{game}/{protocol}-{space}"
+
+
+def video_key(game: str, variant: str = "") -> str:
+    """W&B's name of a video; variants that differ in a number alone share it."""
+    words = [word for word in variant.split("-") if word and not word.isdigit()]
+    return "-".join([f"video/{game}", *words])
+
+
+def before_the_end(content: Content) -> Content:
+    """The result of a checkpoint that is not the training's last, under names that no final result has."""
+    row = {_apart(name) if "/" in name else name: value for name, value in content.row.items()}
+    return Content(row, {_apart(name): table for name, table in content.tables.items()}, content.videos)
+
+
+def _apart(name: str) -> str:
+    kind, rest = name.split("/", 1)
+    return f"{kind}-before-the-end/{rest}"
+
+
+def evaluation_content(evaluation: Evaluation) -> Content:
+    """An evaluation's numbers and a table of its games.
+
+    The names carry the environment, so that a workspace can show one game in a panel.
+    """
+    summary = evaluation.summary
+    numbers = {name: summary[name] for name in ("mean", "std", "median", "iqm", "mean_steps", "games")}
+    numbers["low"], numbers["high"] = summary["interval_95"]["mean"]
+    if summary.get("human_normalised"):
+        numbers["human_normalised"] = summary["human_normalised"]["mean"]
+    environment, greedy = evaluation.environment, evaluation.greedy
+    values = {
+        score_key(environment, evaluation.protocol, name, greedy): number for name, number in numbers.items()
+    }
+    columns = {column: [game.get(column) for game in evaluation.games] for column in evaluation.games[0]}
+    row = {"env_step": evaluation.env_step, "protocol": evaluation.protocol, **values}
+    return Content(row, {f"games/{environment}{'-greedy' * greedy}": columns})
+
+
+def gaze_content(game: str, summary: dict[str, Any]) -> Content:
+    """The scores of the model's map as numbers, and every row of the pass as a table, from a summary.json."""
+    where = (game, summary["protocol"], summary["space"])
+    scores = gaze_rows(summary)
+    values = {gaze_key(*where, metric): score["mean"] for metric, score in scores.get("model", {}).items()}
+    metrics = list(next(iter(scores.values()), {}))
+    columns: dict[str, list[Any]] = {"map": list(scores)}
+    for metric in metrics:
+        columns[metric] = [scores[map_name][metric]["mean"] for map_name in scores]
+        columns[f"{metric} coverage"] = [scores[map_name][metric]["coverage"] for map_name in scores]
+        ends = [scores[map_name][metric]["interval_frames"] or (None, None) for map_name in scores]
+        columns[f"{metric} low"], columns[f"{metric} high"] = map(list, zip(*ends, strict=True))
+    return Content({"env_step": summary["env_step"], **values}, {gaze_table_key(*where): columns})
+
+
+def _sends_itself(folder: RunFolder) -> bool:
+    """Whether a training is at work in the folder that sends its own rows: two would mix its history."""
+    sittings = [p.name.removeprefix("offline-") for p in folder.path.glob("wandb/*run-*-*") if p.is_dir()]
+    online = bool(sittings) and (folder.path / "wandb" / max(sittings)).is_dir()
+    return online and folder.is_locked()
+
+
+def _short_hash(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,150 @@
+"""Records for the repository: nothing lost, no path of this machine in them; training goes on from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from experiments.analysis.runs import load_runs
+from experiments.commands.archive import Settings, keep, main
+from fls_jax import load_agent
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.runs.folder import open_run
+from fls_jax.runs.record import Record, read_record
+from fls_jax.train.job import Tracking, train
+from tests.experiments.agents import STEP, write_agent
+from tests.experiments.folders import row
+from tests.run_folders import edit_config
+
+TINY = TrainConfig(
+    game="Pong", network="cnn_sparse_fls_pool", num_envs=2, rollout_length=4, minibatches=1, epochs=1,
+    total_steps=16,
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run, with what the jobs leave in its folder."""
+    run = write_agent(tmp_path / "run")
+    for name in (
+        "gaze/paper-screen/frames.csv",
+        "gaze/paper-screen/trials.json",
+        "video/2048.mp4",
+        "wandb/x",
+        "wandb/train-run-id",
+        "sittings.jsonl",
+    ):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(f"content of {name}")
+    summary = {
+        "run": str(run),
+        "dataset": {"path": str(tmp_path / "data"), "release": "v1"},
+        "complete": False,
+    }
+    (run / "gaze" / "paper-screen" / "summary.json").write_text(json.dumps(summary))
+    return run
+
+
+def test_a_finished_run_is_kept_without_its_optimiser(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["keep", str(run), "--out", str(tmp_path / "kept")])
+    assert main() == 0
+    kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
+    assert capsys.readouterr().out.startswith(f"{kept}: ")
+    assert {path.name for path in kept.iterdir()} == {
+        "config.json", "metrics.jsonl", "sittings.jsonl", "checkpoints", "evaluation", "gaze", "wandb",
+    }  # fmt: skip
+    assert {path.name for path in (kept / "checkpoints" / str(STEP)).iterdir()} <= {
+        "params", "_CHECKPOINT_METADATA",
+    }  # fmt: skip
+    for name in (
+        "config.json", "metrics.jsonl", "sittings.jsonl", "gaze/paper-screen/trials.json",
+        "wandb/train-run-id",
+    ):  # fmt: skip
+        assert (kept / name).read_bytes() == (run / name).read_bytes()
+    assert [path.name for path in (kept / "wandb").iterdir()] == ["train-run-id"]
+    summary = json.loads((kept / "gaze" / "paper-screen" / "summary.json").read_text())
+    assert (summary["run"], summary["dataset"]) == ("run", {"path": "data", "release": "v1"})
+    assert load_agent(kept).step == STEP
+    (found,) = load_runs([tmp_path / "kept"]).runs
+    assert len(found.evaluations) == 1
+    everything = b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())
+    assert str(tmp_path).encode() not in everything
+
+
+def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
+    train(TINY, tmp_path / "run", tracking=Tracking("off"))
+    longer = dataclasses.replace(TINY, total_steps=32)
+    edit_config(tmp_path / "run", total_steps=32)  # as if it had been stopped half-way
+    kept = keep(Settings(tmp_path / "run", out=tmp_path / "kept"))
+    rows = read_record(kept / "metrics.jsonl")
+    assert [each["env_step"] for each in rows] == [8, 16]
+    shutil.copytree(kept, tmp_path / "elsewhere")
+    train(longer, tmp_path / "elsewhere", tracking=Tracking("off"))
+    resumed = read_record(tmp_path / "elsewhere" / "metrics.jsonl")
+    assert resumed[:2] == rows
+    assert [each["env_step"] for each in resumed] == [8, 16, 24, 32]
+
+    assert keep(Settings(tmp_path / "elsewhere", out=tmp_path / "kept")) == kept
+    assert [path.name for path in (kept / "checkpoints").iterdir()] == ["32"]
+    assert read_record(kept / "metrics.jsonl") == resumed
+    with pytest.raises(UserError, match="later state of this one: give --replace"):
+        keep(Settings(tmp_path / "run", out=tmp_path / "kept"))
+    assert read_record(kept / "metrics.jsonl") == resumed
+
+
+def test_what_a_killed_run_had_after_its_checkpoint_may_change(run, tmp_path):
+    kept = keep(Settings(run, out=tmp_path / "kept"))
+    with (kept / "metrics.jsonl").open("a") as record:
+        record.write(json.dumps(row(3, 5.0)) + "\n")
+    keep(Settings(run, out=tmp_path / "kept"))
+    assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
+
+
+def test_beside_the_pilot_only_the_pilot_is_kept(run, tmp_path, monkeypatch):
+    home = tmp_path / "pilot"
+    monkeypatch.setattr("experiments.commands.archive.HOME", home)
+    with pytest.raises(UserError, match=r"is no run of the pilot \(there is no Cell\(game='Breakout'"):
+        keep(Settings(run, out=home))
+    edit_config(run, network="cnn", seed=1)
+    with pytest.raises(UserError, match=r"no run of the pilot \(total_steps: 2000000 -> 2048\)"):
+        keep(Settings(run, out=home))
+    assert not home.exists()
+
+
+def test_another_runs_record_is_replaced_only_when_asked(run, tmp_path):
+    kept = keep(Settings(run, out=tmp_path / "kept"))
+    (run / "metrics.jsonl").unlink()
+    record = Record(run / "metrics.jsonl")
+    record.write(row(1, 77.0))
+    record.close()
+    before = read_record(kept / "metrics.jsonl")
+    with pytest.raises(UserError, match="holds another run"):
+        keep(Settings(run, out=tmp_path / "kept"))
+    assert read_record(kept / "metrics.jsonl") == before
+    keep(Settings(run, out=tmp_path / "kept", replace=True))
+    assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl") != before
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
+@pytest.mark.parametrize("name", ["game", "network"])
+def test_a_config_cannot_name_a_place_outside(run, tmp_path, name):
+    edit_config(run, **{name: "../../elsewhere"})
+    with pytest.raises(UserError, match=r"There is no (game|network) '../../elsewhere'"):
+        keep(Settings(run, out=tmp_path / "a" / "b" / "kept"))
+    assert not list(tmp_path.rglob("elsewhere"))
+
+
+def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
+    with open_run(run), pytest.raises(UserError, match="is being trained: stop it"):
+        keep(Settings(run, out=tmp_path / "kept"))
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(UserError, match="has no checkpoint: train it first"):
+        keep(Settings(run, out=tmp_path / "kept"))
+    monkeypatch.setattr("sys.argv", ["keep", str(tmp_path / "nothing")])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("keep: ")
+    assert not (tmp_path / "kept").exists()

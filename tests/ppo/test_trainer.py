@@ -1,0 +1,219 @@
+"""The trainer in memory: it learns, and it is a function of its key on any number of devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.networks.specs import NetworkSpec
+from fls_jax.ppo.trainer import EpisodeStatistics, Trainer, check_spread
+from fls_jax.types import EnvStep, NetworkOutput
+
+PONG = TrainConfig(
+    network="cnn_sparse_fls_pool", num_envs=4, rollout_length=8, minibatches=2, epochs=2, total_steps=32 * 40
+)
+
+
+class SignalPool:
+    """One bright quarter of the screen names the action that pays 1; others pay -1; 10 steps a game."""
+
+    num_actions = 4
+
+    def __init__(self, config, seed):
+        self.num_envs = config.num_envs
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self):
+        self._clock = np.arange(self.num_envs) % 10
+        self._returns = np.zeros(self.num_envs)
+        return self._screens()
+
+    def _screens(self):
+        self._wanted = self._rng.integers(0, 4, self.num_envs)
+        screens = np.zeros((self.num_envs, 4, 84, 84), np.uint8)
+        for i, wanted in enumerate(self._wanted):
+            row, column = divmod(int(wanted), 2)
+            screens[i, :, 42 * row : 42 * row + 42, 42 * column : 42 * column + 42] = 255
+        return screens
+
+    def step(self, actions):
+        rewards = np.where(actions == self._wanted, 1.0, -1.0).astype(np.float32)
+        self._returns += rewards
+        self._clock = (self._clock + 1) % 10
+        ended = self._clock == 0
+        returns = self._returns[ended].copy()
+        self._returns[ended] = 0.0
+        none = np.zeros(self.num_envs, bool)
+        return EnvStep(
+            self._screens(), rewards, ended, none, None, returns, np.full(len(returns), 10, np.int64)
+        )
+
+    def close(self):
+        pass
+
+
+class Quarters(nn.Module):
+    """A cheap network for SignalPool: the mean of each quarter, one hidden layer."""
+
+    spec: NetworkSpec | None = None
+
+    @nn.compact
+    def __call__(self, observations):
+        x = observations.astype(jnp.float32).reshape(-1, 2, 42, 2, 42, 4).mean(axis=(2, 4, 5)) / 255
+        x = nn.tanh(nn.Dense(16)(x.reshape(-1, 4)))
+        return NetworkOutput(nn.Dense(4)(x), nn.Dense(1)(x)[:, 0], jnp.zeros((x.shape[0], 1, 1)))
+
+
+def leaves(trainer):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(trainer.state)]
+
+
+def train(config, updates, **options):
+    trainer = Trainer(config, **options)
+    rows = [trainer.advance() for _ in range(updates)]
+    trainer.close()
+    return trainer, rows
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_it_learns(overlap):
+    """A random policy earns -5 a game, a perfect one 10; learning must come near the latter."""
+    config = TrainConfig(
+        total_steps=512 * 40, learning_rate=5e-3, num_envs=16, rollout_length=32, overlap=overlap
+    )
+    _, rows = train(config, 40, network=Quarters(), make_pool=SignalPool)
+    assert rows[0]["eprewmean"] < 0
+    assert rows[-1]["eprewmean"] > 9
+    assert rows[-1]["entropy"] < 0.5 * rows[0]["entropy"]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_same_seed_gives_the_same_parameters_on_real_pong(overlap):
+    config = dataclasses.replace(PONG, overlap=overlap)
+    first, rows = train(config, 4)
+    again, rows_again = train(config, 4)
+    for a, b in zip(leaves(first), leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    timeless = [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows]
+    assert timeless == [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows_again]
+    other, _ = train(dataclasses.replace(config, seed=2), 4)
+    assert any(not np.array_equal(a, b) for a, b in zip(leaves(first), leaves(other), strict=True))
+
+
+def test_overlap_acts_with_parameters_one_update_old():
+    """Rollout 2 was acted before update 1: its policy at action time is the initial one."""
+    config = dataclasses.replace(PONG, overlap=True, learning_rate=1e-2)
+    plain, rows = train(dataclasses.replace(config, overlap=False), 2)
+    late, late_rows = train(config, 2)
+    assert rows[0]["loss"] == late_rows[0]["loss"]
+    # On policy, the ratio of the first minibatch is 1; one update late it is not.
+    assert late_rows[1]["approx_kl"] > 1.5 * rows[1]["approx_kl"]
+    assert plain.updates == late.updates == 2
+
+
+@pytest.mark.parametrize("network", [None, Quarters()])
+def test_only_a_tiny_network_is_computed_on_the_calling_thread(monkeypatch, network):
+    """JAX's setting is process-wide and stands for the first trainer only, so it is watched, not read."""
+    settings = []
+    monkeypatch.setattr(jax.config, "update", lambda *setting: settings.append(setting))
+    Trainer(PONG, network=network, make_pool=SignalPool).close()
+    inline = ("jax_cpu_enable_async_dispatch", False)
+    assert (inline in settings) == (network is not None)
+
+
+def test_a_row_has_what_is_promised():
+    _, rows = train(PONG, 1)
+    promised = (
+        "update env_step eprewmean eprewmedian eplenmean episodes loss_policy loss_value entropy approx_kl "
+        "clip_fraction explained_variance grad_norm learning_rate attention_mean attention_max "
+        "attention_entropy seconds_policy seconds_environment seconds_transfer seconds_update"
+    )
+    assert set(promised.split()) <= set(rows[0])
+    assert rows[0]["env_step"] == 32
+    assert rows[0]["eprewmean"] is None
+    json.dumps(rows[0], allow_nan=False)
+    _, rows = train(dataclasses.replace(PONG, network="cnn"), 1)
+    assert not any(name.startswith("attention") for name in rows[0])
+
+
+def test_first_policy_is_nearly_uniform_and_ratio_starts_at_one():
+    _, rows = train(dataclasses.replace(PONG, epochs=1, minibatches=1), 1)
+    assert rows[0]["entropy"] == pytest.approx(np.log(6), abs=0.01)
+    assert rows[0]["approx_kl"] == pytest.approx(0.0, abs=1e-9)
+    assert rows[0]["clip_fraction"] == 0.0
+    assert rows[0]["learning_rate"] == pytest.approx(2.5e-4)
+
+
+def test_statistics_keep_the_last_hundred_whole_games():
+    statistics = EpisodeStatistics()
+    statistics.add(np.arange(150.0), np.arange(150))
+    assert statistics.row() == {"eprewmean": 99.5, "eprewmedian": 99.5, "eplenmean": 99.5, "episodes": 150}
+    again = EpisodeStatistics.from_arrays(statistics.to_arrays())
+    assert again.row() == statistics.row()
+    again.add(np.array([-5.0]), np.array([1]))
+    assert min(again.returns) == -5.0
+    assert len(again.returns) == 100
+
+
+FOUR_DEVICES = """
+import dataclasses, sys
+import jax, numpy as np
+from jax.flatten_util import ravel_pytree
+from tests.ppo.test_trainer import PONG, train
+devices, folder = int(sys.argv[1]), sys.argv[2]
+assert len(jax.local_devices()) == 4
+for microbatch in (0, 8):
+    config = dataclasses.replace(PONG, devices=devices, microbatch=microbatch, learning_rate=1e-3)
+    before = np.asarray(ravel_pytree(train(config, 0)[0].state.params)[0])
+    trainer, rows = train(config, 3)
+    spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
+    assert spread == {devices}, spread
+    after = np.asarray(ravel_pytree(trainer.state.params)[0])
+    losses = [row["loss"] for row in rows]
+    np.savez(f"{folder}/{devices}-{microbatch}.npz", before=before, after=after, losses=losses)
+"""
+
+
+def test_four_devices_train_as_one(tmp_path):
+    """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_PLATFORMS": "cpu",
+    }
+    for devices in ("1", "4"):
+        run = subprocess.run(
+            [sys.executable, "-c", FOUR_DEVICES, devices, str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+    for microbatch in (0, 8):
+        one, four = (np.load(tmp_path / f"{devices}-{microbatch}.npz") for devices in (1, 4))
+        np.testing.assert_allclose(four["losses"], one["losses"], rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(four["before"], one["before"])
+        trained = np.linalg.norm(one["after"] - one["before"])
+        assert np.linalg.norm(four["after"] - one["after"]) < 0.01 * trained
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"minibatches": 16}, "Minibatches of 2 samples"), ({"microbatch": 2}, "Microbatches of 2 samples")],
+)
+def test_samples_that_do_not_divide_among_the_devices_are_refused(change, words):
+    with pytest.raises(UserError, match=f"{words} do not divide among 4 devices"):
+        check_spread(dataclasses.replace(PONG, **change), 4)
+    check_spread(dataclasses.replace(PONG, **change), 2)
