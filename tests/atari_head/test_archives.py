@@ -13,8 +13,7 @@ import pytest
 
 from fls_jax.atari_head.archives import Source, TrialError, read_frames
 from fls_jax.gaze import archives
-
-from .synthetic import make_trial, tar_bz2
+from tests.atari_head.synthetic import make_trial, tar_bz2
 
 
 def tar_source(path, data: bytes) -> Source:

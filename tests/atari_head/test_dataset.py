@@ -10,8 +10,7 @@ from fls_jax.atari_head.archives import TrialError
 from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.atari_head.trial import read_trial
 from fls_jax.errors import UserError
-
-from .synthetic import make_trial, metadata, write_pair, write_v1, write_v4
+from tests.atari_head.synthetic import make_trial, metadata, write_pair, write_v1, write_v4
 
 
 @pytest.fixture(scope="module")

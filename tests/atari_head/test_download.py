@@ -11,9 +11,8 @@ from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.atari_head.download import RECORDS, download
 from fls_jax.atari_head.zenodo import Zenodo
 from fls_jax.errors import UserError
-
-from .synthetic import make_trial, write_v1, write_v4
-from .zenodo_server import serve
+from tests.atari_head.synthetic import make_trial, write_v1, write_v4
+from tests.atari_head.zenodo_server import serve
 
 
 @pytest.fixture(scope="module")

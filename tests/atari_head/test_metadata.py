@@ -4,8 +4,7 @@ import envpool
 import pytest
 
 from fls_jax.atari_head.metadata import GAMES, canonical_game, parse_metadata
-
-from .synthetic import v4_name
+from tests.atari_head.synthetic import v4_name
 
 
 def test_the_games_are_envpools():

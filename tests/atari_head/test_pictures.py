@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from fls_jax.atari_head.pictures import decode_png, preprocess
-
-from .synthetic import encode_png, play
+from tests.atari_head.synthetic import encode_png, play
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import pytest
 
 from fls_jax.atari_head.zenodo import RemoteFile, Zenodo
 from fls_jax.errors import UserError
-
-from .zenodo_server import serve
+from tests.atari_head.zenodo_server import serve
 
 RECORD = "123"
 DATA = np.random.default_rng(0).bytes(3_000_000)

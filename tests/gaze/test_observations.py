@@ -13,8 +13,7 @@ import pytest
 
 from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.gaze.observations import observation_frames, open_trial, pixel_indices, run_ahead
-
-from .synthetic import make_trial, play, tar_bz2, write_v1, write_v4
+from tests.atari_head.synthetic import make_trial, play, tar_bz2, write_v1, write_v4
 
 SHAPES = {"screen": (210, 160), "input": (84, 84)}
 
