@@ -13,19 +13,22 @@ PICTURE  ?= docs/moving_picture.webp
 ARGS     ?=
 ACCEL    ?= auto
 PYTHON   ?= python3
+VENV     ?= .venv
+# What another Python or other versions of the libraries would break first.
+CORE_TESTS := tests/networks tests/ppo tests/atari tests/runs tests/test_agent.py tests/test_config.py tests/test_cli.py
 
-BIN      := .venv/bin
+BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures archive results demo ship picture dashboard test lint bench bench-peers lock clean
+.PHONY: help setup train evaluate video gaze figures archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Virtual environment in .venv with pinned requirements [ACCEL=auto|cpu|cuda12|cuda13|tpu PYTHON=python3]
-	@bash scripts/setup.sh "$(ACCEL)" "$(PYTHON)"
+setup: ## Virtual environment in .venv with pinned requirements [ACCEL=auto|cpu|cuda12|cuda13|tpu PYTHON=python3 VENV=.venv]
+	@bash scripts/setup.sh "$(ACCEL)" "$(PYTHON)" "$(VENV)"
 
 train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEPS PRESET=paper|smoke RUN_DIR ARGS='--option value']
 	@$(BIN)/fls train --preset $(PRESET) --game "$(GAME)" --network $(NETWORK) --seed $(SEED) \
@@ -81,5 +84,14 @@ lock: setup ## Resolve the requirements anew into requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.txt
 
+lowest: setup ## Core tests with the lowest versions that pyproject.toml allows, in .venv-lowest [ARGS]
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 --extra experiments pyproject.toml \
+	  -o .venv-lowest.txt
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-lowest
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest.txt -e . --no-deps
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex
+	@.venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
+
 clean: ## Remove the virtual environments (runs and results stay)
-	@rm -rf .venv .venv-peers
+	@rm -rf .venv .venv-* .venv.lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 
 import pytest
 from hypothesis import given
@@ -114,7 +115,8 @@ def _values(field: dataclasses.Field) -> st.SearchStrategy:
         "bool": st.booleans(),
         "str": st.text(max_size=20),
     }
-    return options.get(str(field.type), st.sampled_from(["float32", "bfloat16"]))
+    choices = typing.get_args(typing.get_type_hints(TrainConfig)[field.name])
+    return st.sampled_from(choices) if choices else options[str(field.type)]
 
 
 @given(st.builds(TrainConfig, **{field.name: _values(field) for field in dataclasses.fields(TrainConfig)}))
