@@ -20,7 +20,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _hook = install_import_hook(
-    ["fls_jax.ppo", "fls_jax.ppo.optimiser", "fls_jax.ppo.actor", "fls_jax.networks"], "beartype.beartype"
+    ["fls_jax.ppo.losses", "fls_jax.ppo.update", "fls_jax.ppo.optimiser", "fls_jax.networks"],
+    "beartype.beartype",
 )
 _hook.__enter__()
 

@@ -5,7 +5,7 @@ import pytest
 
 from fls_jax.atari_head.archives import Source, TrialError
 from fls_jax.atari_head.gaze_file import parse_gaze, read_gaze
-from fls_jax.gaze import gaze_file
+from fls_jax.atari_head import gaze_file
 from tests.atari_head.synthetic import HEADER, make_trial
 
 

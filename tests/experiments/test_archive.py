@@ -50,7 +50,7 @@ def run(tmp_path):
 
 
 def test_a_finished_run_is_kept_without_its_optimiser(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["keep", str(run), "--out", str(tmp_path / "kept")])
+    monkeypatch.setattr("sys.argv", ["archive", str(run), "--out", str(tmp_path / "kept")])
     assert main() == 0
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
@@ -144,7 +144,7 @@ def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="has no checkpoint: train it first"):
         keep(Settings(run, out=tmp_path / "kept"))
-    monkeypatch.setattr("sys.argv", ["keep", str(tmp_path / "nothing")])
+    monkeypatch.setattr("sys.argv", ["archive", str(tmp_path / "nothing")])
     assert main() == 2
     assert capsys.readouterr().err.startswith("keep: ")
     assert not (tmp_path / "kept").exists()
