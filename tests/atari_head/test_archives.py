@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fls_jax.atari_head.archives import Source, TrialError, read_frames
 from fls_jax.atari_head import archives
+from fls_jax.atari_head.archives import Source, TrialError, read_frames
 from tests.atari_head.synthetic import make_trial, tar_bz2
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fls_jax.atari_head import gaze_file
 from fls_jax.atari_head.archives import Source, TrialError
 from fls_jax.atari_head.gaze_file import parse_gaze, read_gaze
-from fls_jax.atari_head import gaze_file
 from tests.atari_head.synthetic import HEADER, make_trial
 
 
