@@ -45,6 +45,7 @@ from benchmarks.peer_results import (
 )
 from benchmarks.peers.install import ensure_environment
 from fls_jax.errors import UserError
+from fls_jax.process.output import outlast_readers
 from fls_jax.runs.provenance import commit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -287,6 +288,7 @@ def bench(settings: Settings, console: Console) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 when every trainer was measured, 1 when one failed, 2 for a bad request."""
+    outlast_readers()
     settings = tyro.cli(Settings, args=arguments)
     # Ends as a Ctrl-C does, so that the trainer that is running ends too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -28,6 +28,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.measure import PROXY
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
+from fls_jax.process.output import outlast_readers
 from fls_jax.runs.provenance import commit, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,6 +180,7 @@ def _check(settings: Settings) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: measure, print, save; 2 for a bad request."""
+    outlast_readers()
     settings = tyro.cli(Settings, args=arguments)
     try:
         _check(settings)

@@ -19,7 +19,8 @@ from fls_jax.process.allocator import restart_with_settings
 class Train:
     """Train an agent, or go on with a run that stopped.
 
-    The same command again resumes. SIGINT or SIGTERM ends after the current update with a checkpoint.
+    The same command again resumes. SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 ends after the current
+    update with a checkpoint.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]

@@ -10,18 +10,23 @@ from typing import TypeVar
 import tyro
 
 from fls_jax.errors import UserError
+from fls_jax.process.output import lost_output, outlast_readers
 
 _Settings = TypeVar("_Settings")
 
 
 def run_command(name: str, settings: type[_Settings], work: Callable[[_Settings], None]) -> int:
     """Call `work` with the settings that the command line gives: 0, or 2 for what the user can put right."""
+    outlast_readers()
     given = tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
     try:
         work(given)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    if reason := lost_output():
+        print(f"{name}: not all that was printed was written ({reason}).", file=sys.stderr)
+        return 1
     return 0
 
 

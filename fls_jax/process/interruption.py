@@ -1,69 +1,114 @@
-"""SIGINT and SIGTERM as a flag that loops look at, so that a job ends between two steps of its work."""
+"""Signals as a flag that loops look at, so that a job ends between two steps of its work."""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import itertools
 import os
 import signal
 import threading
+import time
 from types import FrameType
+from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ALWAYS = (signal.SIGINT, signal.SIGTERM)
+UNLESS_TAKEN = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""A lost terminal and what schedulers send. One that is ignored (nohup) or handled already stays so."""
+AS_ONE_SECONDS = 2.0
+"""Signals that come so soon after the first one are the same request.
+
+`timeout` signals its child and then the group, Ctrl-C reaches make and Python, schedulers repeat themselves.
+"""
 
 
 class StopFlag:
-    """The first signal asks the job to stop; the second ends the process at once.
+    """The first signal asks the job to stop; one that comes two seconds later or more ends the process.
 
-    after, kept: what is told then: what is still finished, and what a second signal leaves.
+    after, kept: what is told then: what is still finished, and what the end at once leaves.
 
     Use as a context manager in the main thread, entered before the first compilation; the handlers
-    that stood before come back at the end.
+    that stood before come back at the end, or two seconds after the first signal.
 
     Python runs signal handlers only between two of its own instructions, so a compilation would hold
-    them back. The interpreter also writes each signal's number to a pipe, without that delay, and a
-    thread reads it there. Each of the two ways counts for itself.
+    them back. The interpreter also writes each signal's number to a pipe, without that delay. A thread
+    reads it there, and alone knows how much later a signal came.
     """
 
     def __init__(self, after: str = "this update", kept: str = "the last complete checkpoint stands") -> None:
-        self._first = f"\nStopping after {after} (a second signal stops at once) ...\n".encode()
+        again = f"a signal after {AS_ONE_SECONDS:g} seconds or more ends it at once"
+        self._first = f"\nStopping after {after} ({again}) ...\n".encode()
         self._second = f"\nStopped at once; {kept}.\n".encode()
         self.signal: signal.Signals | None = None
-        self._handled = 0
+        self._asked = itertools.count()  # next() is atomic, and the handler may interrupt itself
+        self._since = 0.0
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def __enter__(self) -> StopFlag:
+        self._before: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
         self._fd_before = signal.set_wakeup_fd(self._writer)
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        for number in (*ALWAYS, *filter(_is_free, UNLESS_TAKEN)):
+            self._before[number] = signal.getsignal(number)
+            signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
+        late = self and not self._is_over()
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, self._handle_late if late else handler)
+        if late:
+            atexit.register(self._ignore_late)
         signal.set_wakeup_fd(self._fd_before)
         os.close(self._writer)  # ends the thread
         self._thread.join()
         os.close(self._reader)
 
     def _watch(self) -> None:
-        seen = 0
         while number := os.read(self._reader, 1):
-            if number[0] in _SIGNALS:
-                seen += 1
-                self._received(signal.Signals(number[0]), seen)
+            if number[0] not in self._before:
+                continue
+            self._ask(signal.Signals(number[0]))
+            if self.signal is not None and self._is_over():
+                _say(self._second)
+                os._exit(128 + self.signal)  # as a shell names the signal that asked
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        self._handled += 1
-        self._received(signal.Signals(number), self._handled)
+        self._ask(signal.Signals(number))
 
-    def _received(self, number: signal.Signals, times: int) -> None:
-        if times > 1 and self.signal is not None:
-            os.write(2, self._second)
-            os._exit(128 + self.signal)  # as a shell names the signal that asked
-        if self.signal is None:
+    def _handle_late(self, number: int, _: FrameType | None) -> None:
+        """After the block: the rest of the first request is passed over, anything later is as it was."""
+        if self._is_over():
+            signal.signal(number, self._before[number])
+            signal.raise_signal(number)
+
+    def _ignore_late(self) -> None:
+        """At the end of the process, which drops Python's handlers long before it is gone."""
+        if not self._is_over():
+            for number in self._before:
+                signal.signal(number, signal.SIG_IGN)
+
+    def _is_over(self) -> bool:
+        """Whether a signal now is another request than the first."""
+        return time.monotonic() - self._since >= AS_ONE_SECONDS
+
+    def _ask(self, number: signal.Signals) -> None:
+        if next(self._asked) == 0:
+            self._since = time.monotonic()
             self.signal = number
-            os.write(2, self._first)
+            _say(self._first)
+
+
+def _is_free(number: signal.Signals) -> bool:
+    handler = signal.getsignal(number)
+    return handler == signal.SIG_DFL or getattr(handler, "__func__", None) is StopFlag._handle_late
+
+
+def _say(text: bytes) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        os.write(2, text)
