@@ -62,6 +62,11 @@ class Table:
     notes: Sequence[str] = ()
     rules: Sequence[int] = ()
 
+    @property
+    def shown(self) -> Sequence[Sequence[str]]:
+        """The rows, or one that says that there are none."""
+        return self.rows or [[Empty("none"), *[""] * (len(self.columns) - 1)]]
+
     def markdown(self) -> str:
         """The table under its title, with its notes."""
         lines = [
@@ -70,7 +75,7 @@ class Table:
             markdown_row(self.columns),
             markdown_row(["---"] * len(self.columns)),
         ]
-        lines += [markdown_row(row) for row in self.rows]
+        lines += [markdown_row(row) for row in self.shown]
         return "\n".join([*lines, "", *(f"{on_a_line(note)}\n" for note in self.notes)])
 
 
@@ -112,12 +117,13 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 def draw_table(table: Table) -> Figure:
     """A table as a picture: texts to the left, numbers to the right, a group's name only once."""
-    right = [_is_numeric(cells) for cells in zip(*table.rows, strict=True)]
+    rows = table.shown
+    right = [_is_numeric(cells) for cells in zip(*rows, strict=True)]
     widths = _column_widths(table, right)
     inner = max(sum(widths) + _GAP * (len(widths) - 1), _width(table.title, True) * _TITLE / _FONT, 6.0)
     notes = [line for note in table.notes for line in _wrapped(note, inner)]
     header_lines = max(name.count("\n") + 1 for name in table.columns)
-    lines = 1.6 + header_lines + 0.3 + len(table.rows) + 0.3 + 0.85 * len(notes)
+    lines = 1.6 + header_lines + 0.3 + len(rows) + 0.3 + 0.85 * len(notes)
     page = _Page(inner + 2 * _MARGIN, lines * _LINE + 2 * _MARGIN)
     starts = [_MARGIN + sum(widths[:i]) + _GAP * i for i in range(len(widths))]
 
@@ -134,8 +140,8 @@ def draw_table(table: Table) -> Figure:
     put_row(y, table.columns, weight="bold", linespacing=1.35)
     page.rule(y + 0.4, 0.7, INK)
     y += 0.2
-    for number, row in enumerate(table.rows):
-        begins = number == 0 or number in table.rules or row[0] != table.rows[number - 1][0]
+    for number, row in enumerate(rows):
+        begins = number == 0 or number in table.rules or row[0] != rows[number - 1][0]
         if number in table.rules:
             page.rule(y + 0.25, 0.5, RULE)
         y += 1
@@ -169,11 +175,11 @@ class _Page:
 def _column_widths(table: Table, right: Sequence[bool]) -> list[float]:
     """Inches; the reason for an empty cell may spill over blank cells to the left of a column of numbers."""
     widths = [_width(name, bold=True) for name in table.columns]
-    for row in table.rows:
+    for row in table.shown:
         for i, text in enumerate(row):
             if not (isinstance(text, Empty) and right[i]):
                 widths[i] = max(widths[i], _width(text))
-    for row in table.rows:
+    for row in table.shown:
         for i, text in enumerate(row):
             if isinstance(text, Empty) and right[i] and text:
                 room, j = widths[i], i

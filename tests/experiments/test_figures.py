@@ -62,6 +62,19 @@ def test_every_picture_and_table_is_there(drawn):
     assert "| MsPacman | cnn_sparse_fls |  |  | *unfinished: 1.00M of 2M steps* |" in page
 
 
+@pytest.mark.parametrize("network", ["cnn", "cnn_sparse_fls"])
+def test_one_network_alone_is_drawn_with_tables_that_say_none(tmp_path, network):
+    write_run(tmp_path / "runs", Cell("Pong", network, 1), [1.0, 2.0])
+    *files, page = make_figures(
+        Settings("own", roots=(tmp_path / "runs",), out=tmp_path, benchmarks=tmp_path)
+    )
+    assert all(path.stat().st_size for path in files)
+    assert f"| Pong | {network} | 1 |" in page.read_text()
+    table = Table("empty", "No rows", ("game", "mean"), [], pd.DataFrame(), ["A note."])
+    assert "| *none* |  |" in table.markdown()
+    assert draw_table(table).texts
+
+
 def test_own_runs_of_any_settings_are_drawn(tmp_path):
     for network in ("cnn", "cnn_sparse_fls"):
         path = write_run(tmp_path / "runs" / network, Cell("Alien", network, 3), [300.0, 400.0, 500.0])
