@@ -8,7 +8,7 @@ maps = agent.saliency(observations)
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +19,16 @@ import numpy as np
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.networks.chunking import default_chunk_size
-from fls_jax.networks.geometry import attention_shape
+from fls_jax.networks.chunking import default_chunk_size, over_blocks
+from fls_jax.networks.geometry import attention_shape, conv_geometry
 from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import NETWORKS, network_spec
 from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.folder import RunFolder
-from fls_jax.saliency.projection import Protocol, check_protocol, project
+from fls_jax.saliency.controls import uniform_map
+from fls_jax.saliency.methods import compute_targets
+from fls_jax.saliency.projection import check_protocol, project
+from fls_jax.saliency.question import Target
 from fls_jax.types import NetworkOutput, Params
 
 OBSERVATION = (84, 84, 4)
@@ -78,30 +81,73 @@ class Agent:
         sizes, so that at most six or eight are ever compiled.
         """
         observations = _checked(observations)
-        parts, pending = [], None
-        for block, size in _blocks(observations):
-            output = self._built.forward(self.params, block), size
-            if pending is not None:  # the device works on a block while the one before is fetched
-                parts.append(_fetched(*pending))
-            pending = output
-        if pending is None:
+        if not len(observations):
             h, w = attention_shape(self.spec)
             return AgentOutput(*(np.zeros((0, *s), np.float32) for s in [(len(self.actions),), (), (h, w)]))
-        parts.append(_fetched(*pending))
-        return AgentOutput(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return AgentOutput(*over_blocks(lambda block: self._built.forward(self.params, block), observations))
 
-    def saliency(self, observations: np.ndarray | jax.Array, protocol: Protocol = "aligned") -> np.ndarray:
-        """Attention painted onto the observations: uint8 [B, 84, 84, 4] -> float32 [B, 84, 84].
+    def saliency(
+        self,
+        observations: np.ndarray | jax.Array,
+        method: str = "attention",
+        target: Target = "action",
+        key: jax.Array | None = None,
+        **parameters: Any,
+    ) -> np.ndarray:
+        """What mattered to the agent in observations: uint8 [B, 84, 84, 4] -> float32 [B, 84, 84].
 
-        Every attention value is added to each pixel of the receptive field that it gates; nothing is
-        normalised. protocol: see fls_jax.saliency.projection.project. Raises as a call does.
+        By default its attention, each value added to every pixel of the receptive field that it gates (all
+        zeros where the network has none). Nothing is normalised.
+
+        Args:
+            observations: oldest frame first.
+            method: a name in fls_jax.saliency.METHODS.
+            target: what is explained: `action` (each frame's most probable one), an action's number or its
+                name in `agent.actions`, `policy` (all logits), or `value`.
+            key: of the methods that draw at random; jax.random.key(0) by default.
+            parameters: the method's own, such as `steps=50`; of the attention, `protocol="paper"` for the
+                receptive fields that were published.
+
+        Raises as a call does, and ValueError for a method, target or parameter that is not there.
         """
-        check_protocol(protocol)
-        maps = [
-            np.asarray(_project(block, self.spec, protocol))[:size]
-            for block, size in _blocks(self(observations).attention)
-        ]
-        return np.concatenate([np.zeros((0, *OBSERVATION[:2]), np.float32), *maps])
+        return self.saliency_of_targets(observations, method, (target,), key, **parameters)[target]
+
+    def saliency_of_targets(
+        self,
+        observations: np.ndarray | jax.Array,
+        method: str,
+        targets: Sequence[Target],
+        key: jax.Array | None = None,
+        **parameters: Any,
+    ) -> dict[Target, np.ndarray]:
+        """As `saliency`, for several targets from the same passes through the network: maps by target."""
+        observations = _checked(observations)
+        numbers = [self._target(target) for target in targets]
+        parameters = self._with_geometry(method, parameters)
+        maps = compute_targets(
+            self._built.forward, self.params, observations, method, numbers, key, **parameters
+        )
+        return {target: maps[number] for target, number in zip(targets, numbers, strict=True)}
+
+    def _target(self, target: Target) -> Target:
+        """An action's name as its number."""
+        return self.actions.index(target) if target in self.actions else target
+
+    def _with_geometry(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """A method's parameters with what an agent knows by itself: where its features lie on the frame."""
+        if method in ("attention", "attention_relative", "uniform"):
+            protocol = parameters.pop("protocol", "aligned")
+            check_protocol(protocol)
+            if method == "uniform":
+                return {"painted": np.asarray(uniform_map(self.spec, protocol))} | parameters
+            return {"paint": lambda attention: _project(attention, self.spec, protocol)} | parameters
+        if method == "grad_cam":
+            layers = {f"conv{n}": n for n in range(1, len(self.spec.torso) + 1)}
+            layer = parameters.get("layer", list(layers)[-1])
+            if layer in layers:
+                geometry = conv_geometry(self.spec.torso[: layers[layer]], self.spec.input_padding)
+                return {"layer": layer, "geometry": geometry} | parameters
+        return parameters
 
     def untrained(self, seed: int = 0) -> Agent:
         """The same network for the same game with fresh random parameters: a control, at step 0."""
@@ -154,14 +200,18 @@ class _Network(NamedTuple):
     """A network and its compiled functions, shared by all its agents."""
 
     module: ActorCritic
-    forward: Callable[[Params, np.ndarray], NetworkOutput]
+    forward: Callable[[Params, Any], NetworkOutput]
     initialise: Callable[[jax.Array], Params]
 
 
 @cache
 def _build(network: str, num_actions: int, dtype: str) -> _Network:
     module = ActorCritic(
-        network_spec(network), num_actions, dtype=jnp.dtype(dtype), chunk_size=default_chunk_size()
+        network_spec(network),
+        num_actions,
+        dtype=jnp.dtype(dtype),
+        chunk_size=default_chunk_size(),
+        takes_float=True,  # saliency methods differentiate and blur; a call takes uint8 only
     )
 
     def forward(params: Params, observations: jax.Array) -> NetworkOutput:
@@ -175,23 +225,6 @@ def _build(network: str, num_actions: int, dtype: str) -> _Network:
 
 
 _project = jax.jit(project, static_argnums=(1, 2))
-
-
-def _fetched(output: NetworkOutput, size: int) -> AgentOutput:
-    return AgentOutput(*(np.asarray(column)[:size] for column in output))
-
-
-def _blocks(batch: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Slices of a batch padded with zeros to a power of two, each with its true size."""
-    # Larger ones are no faster; on a CPU compilation grows with them.
-    largest = 32 if jax.default_backend() == "cpu" else 128
-    for start in range(0, len(batch), largest):
-        block = batch[start : start + largest]
-        size = len(block)
-        padding = (1 << (size - 1).bit_length()) - size
-        if padding:
-            block = np.concatenate([block, np.zeros((padding, *block.shape[1:]), block.dtype)])
-        yield block, size
 
 
 def _checked(observations: Any) -> np.ndarray:

@@ -1,17 +1,19 @@
-"""The CPU form of a convolutional extractor: the batch in slices small enough for the cache.
+"""Batches in parts: slices small enough for the cache, blocks of a few sizes so that little is compiled.
 
-XLA's CPU convolution unrolls every receptive field into memory. For a minibatch of 256 frames that
-is over 100 MB a layer, written to and read from main memory; for a slice of 8 it stays in the cache.
-The slices are independent, so the result is the same up to the order of float32 sums.
+The slices are the CPU form of a convolutional extractor: XLA's CPU convolution unrolls every receptive
+field into memory. For a minibatch of 256 frames that is over 100 MB a layer, written to and read from main
+memory; for a slice of 8 it stays in the cache. The slices are independent, so the result is the same up to
+the order of float32 sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 CPU_CHUNK_SIZE = 8
@@ -32,3 +34,51 @@ def in_chunks(function: Callable[[Array], Any], batch: Array, chunk_size: int | 
         return function(batch)
     slices = [function(batch[start : start + chunk_size]) for start in range(0, batch.shape[0], chunk_size)]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *slices)
+
+
+def largest_block() -> int:
+    """Rows of the largest block: 32 on a CPU, where compilation grows with them, else 128."""
+    return 32 if jax.default_backend() == "cpu" else 128
+
+
+def padded_blocks(batch: Any, largest: int | None = None) -> Iterator[tuple[Any, int]]:
+    """Blocks of a pytree of arrays [B, ...], padded to a power of two, each with its true size.
+
+    So at most six or eight sizes are ever compiled. largest: a power of two; larger blocks are no faster.
+    """
+    largest = largest or largest_block()
+    length = len(jax.tree.leaves(batch)[0])
+    for start in range(0, length, largest):
+        size = min(largest, length - start)
+        padding = (1 << (size - 1).bit_length()) - size
+        yield jax.tree.map(lambda leaf: _padded(leaf[start : start + size], padding), batch), size  # noqa: B023
+
+
+def over_blocks(function: Callable[..., Any], *batch: Any, largest: int | None = None) -> Any:
+    """function(*batch) of pytrees of arrays [B, ...], B > 0, block by block: a pytree of NumPy arrays.
+
+    The device works on a block while the one before is fetched.
+    """
+    parts, pending = [], None
+    for block, size in padded_blocks(batch, largest):
+        output = function(*block), size
+        if pending is not None:
+            parts.append(_fetched(*pending))
+        pending = output
+    if pending is None:
+        raise ValueError("There are no rows to compute.")
+    parts.append(_fetched(*pending))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+
+
+def _padded(rows: Any, padding: int) -> Any:
+    if not padding:
+        return rows
+    if isinstance(rows, np.ndarray):
+        return np.concatenate([rows, np.zeros((padding, *rows.shape[1:]), rows.dtype)])
+    first = jnp.broadcast_to(rows[:1], (padding, *rows.shape[1:]))  # random keys have no zero
+    return jnp.concatenate([rows, first])
+
+
+def _fetched(output: Any, size: int) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[:size], output)

@@ -73,11 +73,14 @@ class Extractor(nn.Module):
     ValueError on observations of another shape or dtype.
 
     chunk_size: compute the convolutions in slices of the batch (see networks/chunking.py).
+    takes_float: take float32 observations too, on the same scale of 0 to 255: for derivatives and blurred
+        frames. Off by default, so that frames on another scale are told from these.
     """
 
     spec: NetworkSpec
     dtype: Any = jnp.float32
     chunk_size: int | None = None
+    takes_float: bool = False
 
     def setup(self) -> None:
         self.convs = [
@@ -105,7 +108,8 @@ class Extractor(nn.Module):
         self.dense = nn.Dense(FEATURES, kernel_init=_ORTHOGONAL, dtype=self.dtype)
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:
-        if observations.shape[1:] != (84, 84, 4) or observations.dtype != jnp.uint8:
+        known = (jnp.uint8, jnp.float32) if self.takes_float else (jnp.uint8,)
+        if observations.shape[1:] != (84, 84, 4) or observations.dtype not in known:
             raise ValueError(
                 f"Observations must be uint8 [B, 84, 84, 4], oldest frame first; "
                 f"these are {observations.dtype} {list(observations.shape)}."
@@ -161,17 +165,18 @@ class ActorCritic(nn.Module):
 
     Call: observations uint8 [B, 84, 84, 4] -> NetworkOutput(logits float32 [B, A], value float32 [B],
     attention float32 [B, h, w]). `dtype` is the compute type (float32 or bfloat16); parameters, heads
-    and attention maps are always float32.
+    and attention maps are always float32. `chunk_size` and `takes_float` are the extractor's.
     """
 
     spec: NetworkSpec
     num_actions: int
     dtype: Any = jnp.float32
     chunk_size: int | None = None
+    takes_float: bool = False
 
     @nn.compact
     def __call__(self, observations: Array) -> NetworkOutput:
-        extractor = Extractor(self.spec, self.dtype, self.chunk_size, name="extractor")
+        extractor = Extractor(self.spec, self.dtype, self.chunk_size, self.takes_float, name="extractor")
         features, attention = extractor(observations)
         features = features.astype(jnp.float32)
         orthogonal = nn.initializers.orthogonal

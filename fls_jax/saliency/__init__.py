@@ -1,1 +1,9 @@
-"""Saliency: what of the observation mattered to the agent. Maps are float32 [B, 84, 84], not normalised."""
+"""Saliency: what of the observation mattered to the agent. Maps are float32 [B, H, W], not normalised.
+
+METHODS are all of them by name; `compute` asks one of any function of parameters and observations.
+"""
+
+from fls_jax.saliency.methods import METHODS, Method, compute, compute_targets
+from fls_jax.saliency.question import Question
+
+__all__ = ["METHODS", "Method", "Question", "compute", "compute_targets"]

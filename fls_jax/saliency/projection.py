@@ -80,6 +80,16 @@ def interpolation(size: int, new_size: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
+def between(centres: np.ndarray, size: int) -> np.ndarray:
+    """float32 [size, n]: values at `centres`, in pixels and ascending, taken to every pixel of an axis.
+
+    Linear between two centres, the value of the outermost beyond them: a value stays where it was measured,
+    which stretching n values over the axis would not do.
+    """
+    basis = np.eye(len(centres))
+    return np.stack([np.interp(np.arange(size), centres, row) for row in basis], axis=1).astype(np.float32)
+
+
 def check_protocol(protocol: str) -> None:
     """ValueError for anything but `aligned` and `paper`."""
     if protocol not in PROTOCOLS:

@@ -1,0 +1,122 @@
+"""Saliency from derivatives averaged over noise, or over the way from a baseline (see derivatives.py)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fls_jax.saliency.derivatives import derivatives, explained, magnitude, network
+from fls_jax.saliency.question import Apply, Question
+from fls_jax.types import Params
+
+
+def smoothgrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.ndarray:
+    """As `gradient`, of the mean derivative under Gaussian noise (Smilkov et al. 2017): [T, B, H, W].
+
+    noise: its standard deviation over the range (largest less smallest value) of each observation.
+    """
+    return explained(question, lambda *block: magnitude(_noisy(question, block, samples, noise)[0]))
+
+
+def vargrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.ndarray:
+    """Variance of the derivative under Gaussian noise, the largest of the frames (Adebayo et al. 2018).
+
+    noise: as in `smoothgrad`. Returns [T, B, H, W].
+    """
+
+    def of_block(*block: Any) -> Array:
+        return magnitude(_noisy(question, block, samples, noise)[1] / samples)
+
+    return explained(question, of_block)
+
+
+def integrated_gradients(
+    question: Question, steps: int = 25, baseline: str | np.ndarray = "black"
+) -> np.ndarray:
+    """The mean derivative on the way from a baseline to the input, times the way (Sundararajan et al. 2017).
+
+    Summed over the frames; a map's sum is the output's difference between input and baseline, up to the
+    error of `steps` midpoints. baseline: `black`, `background` (each pixel's median over all the frames
+    given), or frames [H, W, C] on the scale of 0 to 255. Returns [T, B, H, W], signed. Raises ValueError for
+    another baseline.
+    """
+    start = _baseline(baseline, question.observations)
+
+    def of_block(frames: np.ndarray, weights: np.ndarray, _: Array) -> Array:
+        total = jnp.zeros((*weights.shape[:2], *frames.shape[1:]), jnp.float32)
+        for step in range(steps):
+            total += _on_the_way(*network(question), frames, weights, start, np.float32((step + 0.5) / steps))
+        return _times_way(total / steps, frames, start)
+
+    return explained(question, of_block)
+
+
+def _noisy(question: Question, block: Any, samples: int, noise: float) -> tuple[Array, Array]:
+    """Mean of the derivatives, and the sum of their squared distances from it (Welford's running form)."""
+    if samples < 1 or not noise >= 0:
+        raise ValueError(f"samples must be 1 or more and noise not negative; they are {samples} and {noise}.")
+    frames, weights, keys = block
+    mean, spread = (jnp.zeros((*weights.shape[:2], *frames.shape[1:]), jnp.float32) for _ in range(2))
+    for number in range(samples):
+        mean, spread = _one_more(
+            *network(question), frames, weights, keys, np.float32(noise), np.int32(number), mean, spread
+        )
+    return mean, spread
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=(7, 8))
+def _one_more(
+    apply: Apply, params: Params, frames: Array, weights: Array, keys: Array, noise: Array, number: Array,
+    mean: Array, spread: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    def disturbed(frame: Array, key: Array) -> Array:
+        scale = noise * (frame.max() - frame.min())
+        return frame + scale * jax.random.normal(jax.random.fold_in(key, number), frame.shape, jnp.float32)
+
+    shaken = jax.vmap(disturbed)(frames.astype(jnp.float32), keys)
+    new = derivatives(apply, params, shaken, weights)
+    distance = new - mean
+    mean = mean + distance / (number.astype(jnp.float32) + 1)
+    return mean, spread + distance * (new - mean)
+
+
+def _baseline(baseline: str | np.ndarray, observations: np.ndarray) -> np.ndarray:
+    """A baseline as float32 [H, W, C]."""
+    shape = observations.shape[1:]
+    if isinstance(baseline, str):
+        if baseline == "black":
+            return np.zeros(shape, np.float32)
+        if baseline == "background":
+            return background(observations)
+    elif np.shape(baseline) == shape:
+        return np.asarray(baseline, np.float32)
+    raise ValueError(
+        f"The baseline must be `black`, `background` or frames {list(shape)}; it is "
+        + (repr(baseline) if isinstance(baseline, str) else f"of shape {list(np.shape(baseline))}")
+        + "."
+    )
+
+
+def background(observations: np.ndarray) -> np.ndarray:
+    """Each pixel's median over all frames uint8 [B, H, W, C], alike in every channel: float32 [H, W, C]."""
+    planes = np.moveaxis(observations, -1, 1).reshape(-1, *observations.shape[1:3])
+    middle = np.median(planes, axis=0).astype(np.float32)
+    return np.repeat(middle[..., None], observations.shape[-1], axis=-1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _on_the_way(
+    apply: Apply, params: Params, frames: Array, weights: Array, start: Array, share: Array
+) -> Array:
+    way = frames.astype(jnp.float32) - start[None]
+    return derivatives(apply, params, start[None] + share * way, weights)
+
+
+@jax.jit
+def _times_way(mean: Array, frames: Array, start: Array) -> Array:
+    return (mean * (frames.astype(jnp.float32) - start[None])[:, None]).sum(axis=-1)

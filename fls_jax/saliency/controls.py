@@ -1,0 +1,86 @@
+"""Maps that know nothing of the network: what a saliency map is held against.
+
+One that is painted through receptive fields, or that favours the middle, or what moves, can score well for
+reasons that are not the network's. Each control has one such reason and nothing else.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from fls_jax.networks.chunking import over_blocks
+from fls_jax.networks.geometry import attention_shape
+from fls_jax.networks.specs import NetworkSpec
+from fls_jax.saliency.projection import Protocol, project
+from fls_jax.saliency.question import Question
+
+
+def random(question: Question) -> np.ndarray:
+    """Each pixel of each frame uniform in [0, 1), independent: [T, B, H, W], the same for all targets."""
+    return for_all_targets(question, random_maps(question.keys, question.observations.shape[1:3]))
+
+
+def centre(question: Question) -> np.ndarray:
+    """A Gaussian about the centre, std H/4 and W/4, 1 there: [T, B, H, W]."""
+    return for_all_targets(question, centre_map(question.observations.shape[1:3])[None])
+
+
+def uniform(question: Question, painted: np.ndarray | None = None) -> np.ndarray:
+    """The same everywhere: [T, B, H, W].
+
+    painted: [H, W], attention of one everywhere as the network's geometry paints it, which is not the same
+    everywhere; an agent gives its own.
+    """
+    flat = np.ones(question.observations.shape[1:3], np.float32)
+    return for_all_targets(question, (flat if painted is None else painted)[None])
+
+
+def frame_difference(question: Question) -> np.ndarray:
+    """What moved between the last two frames, |newest - second newest| / 255: [T, B, H, W].
+
+    Raises ValueError where an observation is a single frame.
+    """
+    if question.observations.shape[-1] < 2:
+        raise ValueError("frame_difference needs observations of two frames or more.")
+    return for_all_targets(question, over_blocks(_frame_differences, question.observations))
+
+
+def for_all_targets(question: Question, maps: ArrayLike) -> np.ndarray:
+    """Maps [B, H, W], or one [1, H, W], for every target and frame: float32 [T, B, H, W]."""
+    shape = len(question.targets), *question.observations.shape[:3]
+    return np.broadcast_to(np.asarray(maps, np.float32)[None], shape)
+
+
+def centre_map(shape: tuple[int, int]) -> np.ndarray:
+    """A Gaussian about the centre of a map, std H/4 and W/4: float32 [H, W], 1 at its centre."""
+    rows, columns = (np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) for size in shape)
+    return np.outer(rows, columns).astype(np.float32)
+
+
+def uniform_map(spec: NetworkSpec, protocol: Protocol = "aligned") -> Array:
+    """Attention of one everywhere, painted as the network's own: float32 [84, 84].
+
+    A network without attention has the geometry of its last features.
+    """
+    return project(np.ones((1, *attention_shape(spec)), np.float32), spec, protocol)[0]
+
+
+def frame_differences(stacks: ArrayLike) -> Array:
+    """|newest - second newest| / 255 of each stack: uint8 [B, H, W, C] -> float32 [B, H, W]."""
+    planes = jnp.asarray(stacks).astype(jnp.float32)
+    return jnp.abs(planes[..., -1] - planes[..., -2]) / 255
+
+
+_frame_differences = jax.jit(frame_differences)
+
+
+def random_maps(keys: Array, shape: tuple[int, int]) -> Array:
+    """Each pixel of each frame uniform in [0, 1), independent: float32 [B, *shape].
+
+    keys: one random key a frame, [B].
+    """
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
