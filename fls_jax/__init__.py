@@ -12,11 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fls_jax import metrics
+    from fls_jax import metrics, saliency
     from fls_jax.agent import Agent, AgentOutput, load_agent
     from fls_jax.networks.specs import NETWORKS
 
-__all__ = ["NETWORKS", "Agent", "AgentOutput", "load_agent", "metrics"]
+__all__ = ["NETWORKS", "Agent", "AgentOutput", "load_agent", "metrics", "saliency"]
 
 _HOMES = {
     "Agent": "fls_jax.agent",
@@ -27,8 +27,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "metrics":
-        return importlib.import_module("fls_jax.metrics")
+    if name in ("metrics", "saliency"):
+        return importlib.import_module(f"fls_jax.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fls_jax' has no attribute {name!r}")

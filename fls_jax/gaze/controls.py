@@ -7,7 +7,6 @@ reason; `untrained` takes away only the training.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -16,8 +15,8 @@ from jax.typing import ArrayLike
 from fls_jax.gaze.observations import Protocol, Space, map_shape
 from fls_jax.gaze.scoring import SIGMA
 from fls_jax.metrics import blur_fixations
-from fls_jax.networks.geometry import attention_shape
 from fls_jax.networks.specs import NetworkSpec
+from fls_jax.saliency import controls
 from fls_jax.saliency.projection import interpolation, project
 
 MODEL = "model"
@@ -62,21 +61,13 @@ def network_maps(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol, sp
 
 
 def uniform_map(spec: NetworkSpec, protocol: Protocol, space: Space) -> np.ndarray:
-    """`uniform`: attention of one everywhere, painted and placed as the network's own: float32 [H, W].
-
-    A network without attention has the geometry of its last features.
-    """
-    return np.asarray(
-        network_maps(np.ones((1, *attention_shape(spec)), np.float32), spec, protocol, space)[0]
-    )
+    """`uniform`: attention of one everywhere, painted and placed as the network's own: float32 [H, W]."""
+    return np.asarray(place(controls.uniform_map(spec, protocol)[None], space)[0])
 
 
 def centre_map(space: Space) -> np.ndarray:
     """`centre`: a Gaussian about the centre of the map, std H/4 and W/4: float32 [H, W], 1 at its centre."""
-    rows, columns = (
-        np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) for size in map_shape(space)
-    )
-    return np.outer(rows, columns).astype(np.float32)
+    return controls.centre_map(map_shape(space))
 
 
 def gaze_map(counts: np.ndarray, space: Space) -> np.ndarray:
@@ -90,13 +81,10 @@ def gaze_map(counts: np.ndarray, space: Space) -> np.ndarray:
 def frame_differences(stacks: ArrayLike, space: Space) -> Array:
     """`frame_difference`: what moved between the last two planes of each stack, placed: float32 [B, H, W].
 
-    |newest - second newest| / 255. At a trial's first observation the second newest is black.
-
-    stacks: uint8 [B, 84, 84, 4].
+    |newest - second newest| / 255 of uint8 [B, 84, 84, 4]. At a trial's first observation the second newest
+    is black.
     """
-    planes = jnp.asarray(stacks).astype(jnp.float32)
-    newest, before = planes[..., -1], planes[..., -2]
-    return place(jnp.abs(newest - before) / 255, space)
+    return place(controls.frame_differences(stacks), space)
 
 
 def random_maps(keys: Array, space: Space) -> Array:
@@ -104,4 +92,4 @@ def random_maps(keys: Array, space: Space) -> Array:
 
     keys: one random key a frame, [B].
     """
-    return jax.vmap(lambda key: jax.random.uniform(key, map_shape(space), jnp.float32))(keys)
+    return controls.random_maps(keys, map_shape(space))

@@ -11,7 +11,9 @@ import pytest
 
 import fls_jax
 from fls_jax.networks.chunking import over_blocks, padded_blocks
+from fls_jax.networks.geometry import conv_geometry
 from fls_jax.saliency import METHODS, Method, compute, compute_targets
+from fls_jax.saliency.gradients import _over_input
 from tests.oracles import networks as oracle
 from tests.run_folders import write_run
 from tests.saliency.small import ACTIONS, SHAPE, frames, linear, linear_params, small, small_params
@@ -142,7 +144,10 @@ def test_a_method_of_ones_own_is_a_function_and_an_entry(params, agent, rng):
 @pytest.mark.parametrize(
     ("maps", "message"),
     [
-        (lambda q: np.full((1, 3, *SHAPE[:2]), [[[0.0]], [[np.nan]], [[np.inf]]]), "for 2 of 3 frames, first for frame 1"),
+        (
+            lambda q: np.full((1, 3, *SHAPE[:2]), [[[0.0]], [[np.nan]], [[np.inf]]]),
+            "for 2 of 3 frames, first for frame 1",
+        ),
         (lambda q: np.zeros((3, *SHAPE[:2])), r"must give maps \[1, 3, 20, 24\]; it gave \[3, 20, 24\]"),
     ],
 )  # fmt: skip
@@ -190,13 +195,9 @@ def test_attention_of_any_function_is_stretched(rng):
 
 
 def test_grad_cam_of_an_agent_lies_where_its_features_look(agent, rng):
-    """A conv3 feature's map is largest at the centre of its field, 8 i + 17.5, not at 12 i + 5.5 of a stretch."""
-    from fls_jax.saliency.gradients import _over_input
-
+    """A conv3 feature's map is largest at its field's centre, 8 i + 17.5, where no stretch puts it."""
     one = np.zeros((1, 1, 7, 7), np.float32)
     one[0, 0, 1, 5] = 1
-    from fls_jax.networks.geometry import conv_geometry
-
     placed = np.asarray(_over_input(jnp.asarray(one), (84, 84), conv_geometry(agent.spec.torso)))[0, 0]
     assert np.unravel_index(placed.argmax(), placed.shape) in [(25, 57), (25, 58), (26, 57), (26, 58)]
     seen = rng.integers(0, 256, (2, 84, 84, 4), dtype=np.uint8)
@@ -205,12 +206,13 @@ def test_grad_cam_of_an_agent_lies_where_its_features_look(agent, rng):
 
 
 def test_integrated_gradients_of_a_trained_network_are_complete():
-    """25 steps are within 1 % on a shipped agent, black and background."""
+    """On a shipped agent 200 steps are within 1 %, the 25 of the default within 5 %."""
     agent = fls_jax.load_agent("experiments/pretrained/Pong/cnn")
     seen = oracle_frames()
-    maps = agent.saliency(seen, "integrated_gradients", "value")
     before = agent(np.zeros_like(seen)).value
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), agent(seen).value - before, rtol=0.01)
+    for parameters, error in [({"steps": 200}, 0.01), ({}, 0.05)]:
+        maps = agent.saliency(seen, "integrated_gradients", "value", **parameters)
+        np.testing.assert_allclose(maps.sum(axis=(1, 2)), agent(seen).value - before, rtol=error)
 
 
 def oracle_frames():
