@@ -18,11 +18,12 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.commands.command_line import print_folder, run_command
-from experiments.commands.ship import copy_item, replacing
+from experiments.commands.ship import copy_item
 from experiments.data.grid import PILOT, Cell
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import checkpoint_steps
+from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
 from fls_jax.train.job import resolve
@@ -50,7 +51,7 @@ class Settings:
     """Replace another run's record that is there; an earlier state of the same run is replaced anyway."""
 
 
-def keep(settings: Settings) -> Path:
+def archive(settings: Settings) -> Path:
     """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
     folder = RunFolder(settings.run)
     config = resolve(TrainConfig.from_json(folder.read_config(), str(folder.config_file)))
@@ -125,7 +126,7 @@ def _without_places(summary: Path) -> str:
 
 def main() -> int:
     """The command line."""
-    return run_command("keep", Settings, lambda settings: print_folder(keep(settings)))
+    return run_command("archive", Settings, lambda settings: print_folder(archive(settings)))
 
 
 if __name__ == "__main__":

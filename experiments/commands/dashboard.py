@@ -21,6 +21,7 @@ from experiments.analysis.selection import Selection, select_named
 from experiments.commands.command_line import run_command
 from experiments.commands.figures import ROOTS
 from fls_jax.errors import UserError
+from fls_jax.runs.files import write_whole
 from fls_jax.wandb.sending import check_online
 from fls_jax.wandb.service import briefly, import_wandb
 
@@ -92,10 +93,8 @@ def _read_saved(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _remember(path: Path, saved: dict[str, dict[str, Any]]) -> None:
-    temporary = path.with_suffix(".json.part")
     try:
-        temporary.write_text(json.dumps(saved, indent=1) + "\n")
-        temporary.replace(path)
+        write_whole(path, json.dumps(saved, indent=1) + "\n")
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}): choose another place with --out."

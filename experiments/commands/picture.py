@@ -7,10 +7,9 @@ The same agent and options give the same bytes on the same machine with the same
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +24,7 @@ from fls_jax.errors import UserError
 from fls_jax.film.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
 from fls_jax.film.job import Clip, largest_saliency, play, views
 from fls_jax.process.display import ProgressDisplay, format_steps
+from fls_jax.runs.files import part_of
 from fls_jax.saliency.projection import SCREEN
 
 FORMATS = (".webp", ".png")
@@ -60,11 +60,16 @@ def make_picture(settings: Settings) -> Path:
     if agent.spec.attention is None:
         raise UserError(f"{agent.network} has no attention to show: name a run of another network.")
     total = settings.start + settings.steps
-    with _part_of(settings.out) as part:
-        with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
-            clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))
-        frames = list(draw(agent, _from(clip, settings.start)))
-        _write(settings.out, part, frames, settings.fps)
+    try:
+        with part_of(settings.out) as part:
+            with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
+                clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))
+            frames = list(draw(agent, _from(clip, settings.start)))
+            part.write_bytes(_animation(settings.out.suffix.lower(), frames, settings.fps))
+    except OSError as error:
+        raise UserError(
+            f"{settings.out} cannot be written ({error.strerror}): choose another --out."
+        ) from error
     return settings.out
 
 
@@ -89,28 +94,12 @@ def _from(clip: Clip, start: int) -> Clip:
     return Clip(*(getattr(clip, each.name)[start:] for each in dataclasses.fields(clip)))
 
 
-@contextlib.contextmanager
-def _part_of(path: Path) -> Generator[Path]:
-    """A file beside `path` to be written first, tried before any work; gone at the end of the block."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(b"")
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another --out.") from error
-
-
-def _write(path: Path, part: Path, frames: Sequence[np.ndarray], fps: int) -> None:
-    """Write the frames as an endless loop, whole or not at all."""
-    content = _encode(path.suffix.lower(), frames, fps, _LOSSLESS)
+def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:
+    """The frames as an endless loop, lossless where that is small enough."""
+    content = _encode(suffix, frames, fps, _LOSSLESS)
     if len(content) > _MOST_BYTES:
-        content = _encode(path.suffix.lower(), frames, fps, _LOSSY)
-    part.write_bytes(content)
-    part.replace(path)
+        content = _encode(suffix, frames, fps, _LOSSY)
+    return content
 
 
 def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -> bytes:
@@ -147,7 +136,7 @@ def _print_picture(settings: Settings) -> None:
 
 def main() -> int:
     """The command line."""
-    return run_command("moving_picture", Settings, _print_picture)
+    return run_command("picture", Settings, _print_picture)
 
 
 if __name__ == "__main__":

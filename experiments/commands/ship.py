@@ -8,12 +8,9 @@ The same run gives the same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import sys
-import tempfile
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +23,7 @@ from experiments.pages.cards import model_card
 from fls_jax.agent import load_agent
 from fls_jax.errors import UserError
 from fls_jax.runs.contents import evaluation_files, last_step, read_evaluation
+from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
 
@@ -117,40 +115,9 @@ def copy_item(source: Path, target: Path) -> None:
     )
 
 
-@contextlib.contextmanager
-def replacing(target: Path) -> Generator[Path]:
-    """A folder, not made yet, that takes the place of `target` at the end of the block, or leaves it alone.
-
-    Raises UserError where a file or folder cannot be read or written.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-            part = Path(temporary) / target.name
-            yield part
-            _put_in_place(part, target, Path(temporary) / "before")
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
-            "or choose another --out."
-        ) from error
-
-
-def _put_in_place(part: Path, target: Path, before: Path) -> None:
-    """Rename `part` to `target`; what was there goes to `before`, and back where that fails."""
-    if target.exists():
-        target.rename(before)
-    try:
-        part.rename(target)
-    except OSError:
-        if before.exists():
-            before.rename(target)
-        raise
-
-
 def main() -> int:
     """The command line."""
-    return run_command("pretrained", Settings, lambda settings: print_folder(ship(settings)))
+    return run_command("ship", Settings, lambda settings: print_folder(ship(settings)))
 
 
 if __name__ == "__main__":

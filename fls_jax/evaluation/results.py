@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 
 from fls_jax.errors import UserError
 from fls_jax.evaluation.play import Game
+from fls_jax.runs.files import InUseError, open_locked, write_whole
 from fls_jax.runs.folder import set_aside
 from fls_jax.statistics import bootstrap_intervals, human_normalised, iqm, mean, median
 
@@ -64,19 +64,17 @@ class PartFile:
         fresh: set what it holds aside instead.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a+b")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = open_locked(self.path, "a+b")
+        except InUseError as error:
+            raise UserError(f"Another process is at this evaluation ({error}).") from error
+        try:
             if fresh and os.fstat(self._file.fileno()).st_size:
                 set_aside(self.path)
                 self._file.close()
-                self._file = self.path.open("a+b")
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file = open_locked(self.path, "a+b")
             self._read(identity)
             self._add({"sitting": sitting})
-        except BlockingIOError as error:
-            self._file.close()
-            raise UserError(f"Another process is at this evaluation ({self.path} is locked).") from error
         except BaseException:
             self._file.close()
             raise
@@ -154,6 +152,4 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
     games = result.pop("games")
     head = json.dumps(result, indent=2)
     rows = ",\n    ".join(json.dumps(game) for game in games)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(f'{head[:-2]},\n  "games": [\n    {rows}\n  ]\n}}\n')
-    temporary.replace(path)
+    write_whole(path, f'{head[:-2]},\n  "games": [\n    {rows}\n  ]\n}}\n')

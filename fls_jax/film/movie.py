@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import av
@@ -13,6 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from fls_jax.errors import UserError
+from fls_jax.runs.files import part_of
 
 _BT709: dict[str, Any] = {
     "colorspace": Colorspace.ITU709,
@@ -39,7 +41,7 @@ class Movie:
 
     def __init__(self, path: Path, fps: int) -> None:
         self.path, self._fps = Path(path), fps
-        self._part = self.path.with_name(self.path.name + ".part")
+        self._place = contextlib.ExitStack()
         self._container: Any = None
         self._stream: Any = None
         self._reformatter = VideoReformatter()
@@ -48,9 +50,8 @@ class Movie:
         try:
             if self.path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._part.write_bytes(b"")  # av opens the file with the first frame, too late to be told
-            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            part = self._place.enter_context(part_of(self.path))
+            self._container = av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
             raise self._unwritten(error) from error
         return self
@@ -99,24 +100,29 @@ class Movie:
         except OSError as error:
             raise self._unwritten(error) from error
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            try:
+                with self._place:
+                    self._finish()
+            except OSError as unwritten:
+                raise self._unwritten(unwritten) from unwritten
+        else:
+            with contextlib.suppress(OSError):
+                self._container.close()
+            self._place.__exit__(kind, error, trace)
+
+    def _finish(self) -> None:
         try:
-            if kind is None:
-                self._finish()
+            if self._stream is None:
+                raise ValueError(f"{self.path} would be a movie without frames.")
+            self._write(None)
+            self._container.close()
         finally:
             with contextlib.suppress(OSError):
                 self._container.close()
-            self._part.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        if self._stream is None:
-            raise ValueError(f"{self.path} would be a movie without frames.")
-        self._write(None)
-        try:
-            self._container.close()
-            os.replace(self._part, self.path)
-        except OSError as error:
-            raise self._unwritten(error) from error
 
     def _unwritten(self, error: OSError) -> UserError:
         todo = "free some space" if error.errno == errno.ENOSPC else "choose another file"

@@ -9,7 +9,6 @@ wherever they lie; what `fresh` replaces is marked as superseded, and counts no 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import re
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 from fls_jax.gaze.trial_pass import TrialScores
+from fls_jax.runs.files import InUseError, open_locked, write_whole
 from fls_jax.runs.folder import set_aside
 
 FRAMES, TRIALS, SUMMARY = "frames.csv", "trials.json", "summary.json"
@@ -202,9 +202,7 @@ class ResultsWriter:
             shutil.rmtree(former)
 
     def _write_json(self, name: str, value: Any) -> None:
-        temporary = self._part / f"{name}.part"
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-        temporary.replace(self._part / name)
+        write_whole(self._part / name, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
     @contextlib.contextmanager
     def _telling_of_the_disk(self) -> Generator[None]:
@@ -219,9 +217,9 @@ class ResultsWriter:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Generator[None]:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"Another gaze pass is writing these results ({path} is locked).") from error
+    try:
+        file = open_locked(path)
+    except InUseError as error:
+        raise UserError(f"Another gaze pass is writing these results ({error}).") from error
+    with file:
         yield

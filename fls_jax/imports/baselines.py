@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from fls_jax.imports.pickled_arrays import UnsafePickleError, load_arrays
 from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import NETWORKS, NetworkSpec
 from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.provenance import commit, versions
 from fls_jax.types import Params
@@ -139,20 +138,10 @@ def _read_model(file: Path) -> dict[str, np.ndarray]:
 
 
 def _write_run(run_dir: Path, config: TrainConfig, details: dict[str, Any], params: Params) -> None:
-    try:
-        run_dir.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{run_dir.name}.", dir=run_dir.parent))
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be written ({error.strerror}): choose another RUN_DIR.") from error
-    try:
+    with replacing(run_dir) as part:
+        part.mkdir()
         RunFolder(part).write_config(config, details)
         store = CheckpointStore(part / "checkpoints")
         # There is no learner to go on with; its item says only that no update was made.
         store.save(0, params, {"update": np.zeros((), np.int32)})
         store.close()
-        part.chmod(0o755)
-        part.rename(run_dir)
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be written ({error.strerror}): make room or rights.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

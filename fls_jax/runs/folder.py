@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.runs.files import InUseError, is_locked, open_locked, write_whole
 
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 
@@ -80,14 +80,7 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a living process trains in this folder."""
-        try:
-            with (self.path / ".lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return is_locked(self.path / ".lock")
 
     def read_config(self) -> dict[str, Any]:
         """The content of config.json; UserError where it is missing or no JSON object."""
@@ -108,9 +101,7 @@ class RunFolder:
     def write_config(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
         """Write config.json whole or not at all."""
         text = json.dumps(config.to_json() | provenance, indent=2) + "\n"
-        temporary = self.config_file.with_suffix(".json.part")
-        temporary.write_text(text)
-        temporary.replace(self.config_file)
+        write_whole(self.config_file, text)
 
     def check_same(self, config: TrainConfig) -> None:
         """UserError where the folder holds a model to be used only, or a run of another configuration."""
@@ -154,16 +145,12 @@ def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
 
 
 def _lock(path: Path) -> Any:
-    file = (path / ".lock").open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
+        file = open_locked(path / ".lock")
+    except InUseError as error:
         raise UserError(
-            f"Another training is running in {path} ({holder}): wait for it, stop it, or choose another "
-            "--run-dir."
+            f"Another training is running in {path} ({error.holder or 'unknown'}): wait for it, stop it, or "
+            "choose another --run-dir."
         ) from error
     file.seek(0)
     file.truncate()

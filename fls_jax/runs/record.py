@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fls_jax.errors import UserError
+from fls_jax.runs.files import write_whole
 
 Row = dict[str, Any]
 
@@ -52,9 +53,7 @@ class Record:
         kept = [row for row in read_record(path) if row["env_step"] <= last_step]
         self._path = path
         try:
-            temporary = path.with_suffix(".jsonl.part")
-            temporary.write_text("".join(_line(row) for row in kept))
-            temporary.replace(path)
+            write_whole(path, "".join(_line(row) for row in kept))
             self._file = path.open("a")
         except OSError as error:
             raise self._unwritable(error) from error

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from experiments.analysis.runs import load_runs
-from experiments.commands.archive import Settings, keep, main
+from experiments.commands.archive import Settings, archive, main
 from fls_jax import load_agent
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -79,7 +79,7 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     train(TINY, tmp_path / "run", tracking=Tracking("off"))
     longer = dataclasses.replace(TINY, total_steps=32)
     edit_config(tmp_path / "run", total_steps=32)  # as if it had been stopped half-way
-    kept = keep(Settings(tmp_path / "run", out=tmp_path / "kept"))
+    kept = archive(Settings(tmp_path / "run", out=tmp_path / "kept"))
     rows = read_record(kept / "metrics.jsonl")
     assert [each["env_step"] for each in rows] == [8, 16]
     shutil.copytree(kept, tmp_path / "elsewhere")
@@ -88,19 +88,19 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     assert resumed[:2] == rows
     assert [each["env_step"] for each in resumed] == [8, 16, 24, 32]
 
-    assert keep(Settings(tmp_path / "elsewhere", out=tmp_path / "kept")) == kept
+    assert archive(Settings(tmp_path / "elsewhere", out=tmp_path / "kept")) == kept
     assert [path.name for path in (kept / "checkpoints").iterdir()] == ["32"]
     assert read_record(kept / "metrics.jsonl") == resumed
     with pytest.raises(UserError, match="later state of this one: give --replace"):
-        keep(Settings(tmp_path / "run", out=tmp_path / "kept"))
+        archive(Settings(tmp_path / "run", out=tmp_path / "kept"))
     assert read_record(kept / "metrics.jsonl") == resumed
 
 
 def test_what_a_killed_run_had_after_its_checkpoint_may_change(run, tmp_path):
-    kept = keep(Settings(run, out=tmp_path / "kept"))
+    kept = archive(Settings(run, out=tmp_path / "kept"))
     with (kept / "metrics.jsonl").open("a") as record:
         record.write(json.dumps(row(3, 5.0)) + "\n")
-    keep(Settings(run, out=tmp_path / "kept"))
+    archive(Settings(run, out=tmp_path / "kept"))
     assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
 
 
@@ -108,24 +108,24 @@ def test_beside_the_pilot_only_the_pilot_is_kept(run, tmp_path, monkeypatch):
     home = tmp_path / "pilot"
     monkeypatch.setattr("experiments.commands.archive.HOME", home)
     with pytest.raises(UserError, match=r"is no run of the pilot \(there is no Cell\(game='Breakout'"):
-        keep(Settings(run, out=home))
+        archive(Settings(run, out=home))
     edit_config(run, network="cnn", seed=1)
     with pytest.raises(UserError, match=r"no run of the pilot \(total_steps: 2000000 -> 2048\)"):
-        keep(Settings(run, out=home))
+        archive(Settings(run, out=home))
     assert not home.exists()
 
 
 def test_another_runs_record_is_replaced_only_when_asked(run, tmp_path):
-    kept = keep(Settings(run, out=tmp_path / "kept"))
+    kept = archive(Settings(run, out=tmp_path / "kept"))
     (run / "metrics.jsonl").unlink()
     record = Record(run / "metrics.jsonl")
     record.write(row(1, 77.0))
     record.close()
     before = read_record(kept / "metrics.jsonl")
     with pytest.raises(UserError, match="holds another run"):
-        keep(Settings(run, out=tmp_path / "kept"))
+        archive(Settings(run, out=tmp_path / "kept"))
     assert read_record(kept / "metrics.jsonl") == before
-    keep(Settings(run, out=tmp_path / "kept", replace=True))
+    archive(Settings(run, out=tmp_path / "kept", replace=True))
     assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl") != before
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
@@ -134,16 +134,16 @@ def test_another_runs_record_is_replaced_only_when_asked(run, tmp_path):
 def test_a_config_cannot_name_a_place_outside(run, tmp_path, name):
     edit_config(run, **{name: "../../elsewhere"})
     with pytest.raises(UserError, match=r"There is no (game|network) '../../elsewhere'"):
-        keep(Settings(run, out=tmp_path / "a" / "b" / "kept"))
+        archive(Settings(run, out=tmp_path / "a" / "b" / "kept"))
     assert not list(tmp_path.rglob("elsewhere"))
 
 
 def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
     with open_run(run), pytest.raises(UserError, match="is being trained: stop it"):
-        keep(Settings(run, out=tmp_path / "kept"))
+        archive(Settings(run, out=tmp_path / "kept"))
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="has no checkpoint: train it first"):
-        keep(Settings(run, out=tmp_path / "kept"))
+        archive(Settings(run, out=tmp_path / "kept"))
     monkeypatch.setattr("sys.argv", ["archive", str(tmp_path / "nothing")])
     assert main() == 2
     assert capsys.readouterr().err.startswith("keep: ")
