@@ -146,5 +146,5 @@ def test_what_cannot_be_kept_is_said(run, tmp_path, monkeypatch, capsys):
         archive(Settings(run, out=tmp_path / "kept"))
     monkeypatch.setattr("sys.argv", ["archive", str(tmp_path / "nothing")])
     assert main() == 2
-    assert capsys.readouterr().err.startswith("keep: ")
+    assert capsys.readouterr().err.startswith("archive: ")
     assert not (tmp_path / "kept").exists()

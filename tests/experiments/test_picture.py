@@ -107,16 +107,16 @@ def test_what_cannot_be_shown(run, options, message, tmp_path):
 
 def test_the_command_line(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "picture.webp"
-    monkeypatch.setattr(sys, "argv", ["moving_picture", str(run), "--out", str(out), "--steps", "30"])
+    monkeypatch.setattr(sys, "argv", ["picture", str(run), "--out", str(out), "--steps", "30"])
     assert main() == 0
     assert re.search(rf"{out}: 30 frames, 2 s, \d\.\d\d MB\n$", capsys.readouterr().out)
     write_run(tmp_path / "cnn", "cnn", "Breakout")
-    monkeypatch.setattr(sys, "argv", ["moving_picture", str(tmp_path / "cnn"), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["picture", str(tmp_path / "cnn"), "--out", str(out)])
     assert main() == 2
-    assert "moving_picture: cnn has no attention to show" in capsys.readouterr().err
+    assert "picture: cnn has no attention to show" in capsys.readouterr().err
     (tmp_path / "file").touch()
     monkeypatch.setattr(
-        sys, "argv", ["moving_picture", str(run), "--out", str(tmp_path / "file/a.png"), "--steps", "2"]
+        sys, "argv", ["picture", str(run), "--out", str(tmp_path / "file/a.png"), "--steps", "2"]
     )
     assert main() == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -201,7 +201,7 @@ def test_the_command_line(copy, tmp_path, monkeypatch, capsys):
     assert main() == 0
     assert re.fullmatch(r"\S+/out/Breakout/cnn_sparse_fls_pool: \d\.\d MB\n", capsys.readouterr().out)
     assert main() == 2
-    assert re.fullmatch(r"pretrained: .* exists: give --replace .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"ship: .* exists: give --replace .*\n", capsys.readouterr().err)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(sys, "argv", [*arguments[:-1], str(tmp_path / "file")])
     assert main() == 2
