@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.statistics.paper import PAPER_GAMES
 
@@ -35,10 +36,24 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a run takes in one stage: CPU cores, GPUs (for all runs of a job together), memory, time limit.
+
+    memory_gb: 0 leaves it to the cluster. A job that reaches its limit stops, is requeued and goes on.
+    """
+
+    cores: int = 2
+    gpus: int = 0
+    memory_gb: int = 0
+    hours: float = 4.0
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Runs that belong together; they differ in game, network and seed alone.
 
     cells: in the order in which they are best run. title: for headings. base: all other settings.
+    evaluation: of every run. resources: by stage (experiments/launch). pack: runs that share a job.
     """
 
     name: str
@@ -46,6 +61,9 @@ class Experiment:
     total_steps: int
     cells: tuple[Cell, ...]
     base: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    pack: int = 1
 
     @property
     def games(self) -> tuple[str, ...]:
@@ -61,6 +79,10 @@ class Experiment:
     def seeds(self, game: str, network: str) -> tuple[int, ...]:
         """The seeds planned for a game and network."""
         return tuple(cell.seed for cell in self.cells if (cell.game, cell.network) == (game, network))
+
+    def with_cells(self, cells: Iterable[Cell]) -> Experiment:
+        """The same experiment over other cells, each once."""
+        return replace(self, cells=tuple(dict.fromkeys(cells)))
 
     def config(self, cell: Cell) -> TrainConfig:
         """The configuration of a cell's run."""
@@ -87,6 +109,13 @@ PAPER = Experiment(
     "The paper's grid",
     50_000_000,
     (*product(PAPER_GAMES, MAIN_NETWORKS, PAPER_SEEDS), *product(PAPER_GAMES, ABLATIONS, PAPER_SEEDS)),
+    resources={
+        "train": Resources(cores=3, gpus=1, memory_gb=12, hours=24.0),
+        "evaluate": Resources(cores=3, gpus=1, memory_gb=8, hours=12.0),
+        "gaze": Resources(cores=2, gpus=1, memory_gb=12, hours=12.0),
+        "saliency": Resources(cores=2, gpus=1, memory_gb=12, hours=12.0),
+    },
+    pack=len(PAPER_SEEDS),
 )
 _PILOT_FIRST = (
     Cell("Pong", "cnn_sparse_fls", 1),
@@ -106,11 +135,22 @@ PILOT = Experiment(
             (*_PILOT_FIRST, *product(("Pong", "MsPacman", "Breakout"), ("cnn_sparse_fls", "cnn"), (1, 9)))
         )
     ),
+    evaluation=EvaluationSettings(num_envs=16, games_per_env=6),
 )
+SMOKE = Experiment(
+    "smoke",
+    "Smoke",
+    512,
+    tuple(product(("Pong", "Breakout"), ("cnn", "cnn_sparse_fls_pool"), (1, 9))),
+    TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=4),
+    EvaluationSettings(num_envs=2, games_per_env=1),
+    resources=dict.fromkeys(("train", "evaluate", "gaze", "saliency"), Resources(cores=1, hours=0.5)),
+)
+"""Every part of the grid runs, in minutes; nothing is learnt."""
 
 OWN = "own"
 """The experiment that is whatever runs there are."""
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (PILOT, PAPER)}
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (PILOT, PAPER, SMOKE)}
 
 
 def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:

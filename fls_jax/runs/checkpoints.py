@@ -21,6 +21,7 @@ from jax.sharding import Sharding
 from orbax.checkpoint import checkpoint_managers as policy
 
 from fls_jax.errors import UserError
+from fls_jax.run_contents import checkpoint_steps
 from fls_jax.types import Params
 
 _ITEMS = ("params", "learner")
@@ -35,13 +36,6 @@ class Restored(NamedTuple):
     params: Params
     learner: dict[str, Any]
     damaged: dict[int, str]
-
-
-def checkpoint_steps(directory: Path) -> list[int]:
-    """The env_steps of the complete checkpoints in a run's checkpoints folder, ascending."""
-    if not directory.is_dir():
-        return []
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
 
 
 class CheckpointStore:

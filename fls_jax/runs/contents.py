@@ -64,6 +64,13 @@ def last_step(config: dict[str, Any], source: str = "config.json") -> int:
     return TrainConfig.from_json(config, source).last_step
 
 
+def checkpoint_steps(directory: Path) -> list[int]:
+    """The env_steps of the complete checkpoints in a run's checkpoints folder, ascending."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and p.is_dir())
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """One file of `evaluation/`; UserError, naming it, where it is damaged."""
     match = _EVALUATION.fullmatch(path.name)

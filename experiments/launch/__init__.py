@@ -1,0 +1,1 @@
+"""A whole experiment as jobs: planned, run on this machine or by Slurm, watched, never run twice."""

@@ -1,0 +1,193 @@
+"""A job: a stage of some cells side by side, as submitit runs it on this machine or on a cluster's.
+
+The commands are processes of their own. A signal (SIGTERM, SIGUSR1, SIGUSR2) is passed on to them as SIGTERM,
+which makes them stop with all that is done kept; under Slurm the job then goes back into the queue.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import IO
+
+import submitit
+
+from experiments.grid import Cell
+from experiments.launch.attempts import AttemptState, add_attempt, job_id, log_file
+from experiments.launch.stages import Grid, Stage, cell_id, commands, is_done
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_RESTARTS = 2
+"""How often a command is started again that something has killed; it resumes."""
+_POLL = 0.2
+_STOPPED_CODES = (-signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage of some cells, at the same time. cores: those that it keeps to, where they are to be chosen."""
+
+    grid: Grid
+    stage: Stage
+    cells: tuple[Cell, ...]
+    cores: frozenset[int] = frozenset()
+    gpus: int = 0
+
+    def __call__(self) -> dict[str, AttemptState]:
+        """Run what is left; how each cell ended. Under Slurm a stopped job requeues itself instead.
+
+        Raises RuntimeError where every cell failed, so that the cluster sees it too.
+        """
+        if self.cores:
+            os.sched_setaffinity(0, self.cores)
+        with _Signals() as signals:
+            work = [_Work(self, cell) for cell in self.cells]
+            while sum(each.advance(stop=bool(signals.received)) for each in work) < len(work):
+                time.sleep(_POLL)
+        states = {cell_id(each.cell): each.state for each in work}
+        if "stopped" in states.values() and job_id() and _is_still_wanted():
+            signal.raise_signal(signal.SIGUSR2)  # submitit's own handler is back: it requeues and exits
+        if set(states.values()) == {"failed"}:
+            raise RuntimeError("; ".join(f"{cell_id(each.cell)}: {each.why}" for each in work))
+        return states
+
+    def checkpoint(self) -> submitit.helpers.DelayedSubmission:
+        """What is run after a requeue: the same."""
+        return submitit.helpers.DelayedSubmission(self)
+
+    def environment(self) -> dict[str, str]:
+        """The processes' environment: runs that share a GPU share its memory."""
+        if self.gpus and len(self.cells) > 1:
+            return os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / len(self.cells):.3f}"}
+        return dict(os.environ)
+
+
+class _Work:
+    """The commands of one cell, one after the other."""
+
+    def __init__(self, job: Job, cell: Cell) -> None:
+        self.job, self.cell = job, cell
+        self.folder = job.grid.folder(cell)
+        self.last_step = job.grid.config(cell).last_step
+        self.state: AttemptState = "running"
+        self.why = ""
+        self._left: list[list[str]] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._restarts = 0
+        self._told = False
+
+    def advance(self, stop: bool) -> bool:
+        """Look after the process and start the next; whether all is over."""
+        if self.state != "running":
+            return True
+        if self._process is None:
+            return self._end("stopped") if stop else self._begin()
+        code = self._process.poll()
+        if code is None:
+            if stop and not self._told:
+                self._process.terminate()
+                self._told = True
+            return False
+        assert self._log is not None
+        self._log.close()
+        self._process = None
+        return self._ended(code, stop)
+
+    def _begin(self) -> bool:
+        """Start the next command, once nobody else trains in the folder; whether all is over."""
+        if self.folder.is_locked():
+            return False
+        if self._left is None:
+            if is_done(self.job.grid, self.job.stage, self.cell):
+                self.state = "finished"
+                return True
+            if self.job.stage != "train" and not is_done(self.job.grid, "train", self.cell):
+                return self._end("failed", "its training is not finished")
+            add_attempt(self.folder, self.job.stage, "running", self.last_step)
+            self._left = commands(self.job.grid, self.job.stage, self.cell)
+        log = log_file(self.folder, self.job.stage)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._log = log.open("ab")
+        self._process = subprocess.Popen(
+            self._left[0],
+            env=self.job.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a terminal's Ctrl-C is the launcher's to answer
+            preexec_fn=_end_with_parent,
+        )
+        return False
+
+    def _ended(self, code: int, stop: bool) -> bool:
+        """What an exit code means; whether all is over."""
+        assert self._left is not None
+        if stop and code in (0, *_STOPPED_CODES):
+            done = code == 0 and is_done(self.job.grid, self.job.stage, self.cell)
+            return self._end("finished" if done else "stopped")
+        if code < 0 and self._restarts < _RESTARTS:
+            self._restarts += 1
+            return False
+        if code:
+            return self._end("failed", self._reason(code))
+        self._left.pop(0)
+        if self._left:
+            return False
+        if self.job.stage != "saliency" and not is_done(self.job.grid, self.job.stage, self.cell):
+            return self._end("stopped")  # by a signal that went to it alone
+        return self._end("finished")
+
+    def _end(self, state: AttemptState, why: str = "") -> bool:
+        self.state, self.why = state, why
+        if self._left is not None:  # what has not begun leaves no trace
+            add_attempt(self.folder, self.job.stage, state, self.last_step, why)
+        return True
+
+    def _reason(self, code: int) -> str:
+        """Why a command failed: what it said last, or what killed it."""
+        if code < 0:
+            return f"killed {self._restarts + 1} times by {signal.Signals(-code).name} (out of memory?)"
+        lines = log_file(self.folder, self.job.stage).read_text(errors="replace").splitlines()
+        told = [line for line in lines if line.startswith("fls: ")] or [
+            line for line in lines if line.strip()
+        ]
+        return re.sub(r"^fls: ", "", told[-1])[:500] if told else f"exit code {code}"
+
+
+class _Signals:
+    """The signals that ask a job to stop, caught until the end of the block."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+
+def _end_with_parent() -> None:
+    """Before a command starts: should the job be killed, the command is asked to stop."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a local job's own is blocked
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; of Linux, as EnvPool is
+
+
+def _is_still_wanted() -> bool:
+    """Whether Slurm has this job as running: one that was cancelled or is requeued by Slurm itself is not."""
+    said = subprocess.run(["scontrol", "show", "job", job_id()], capture_output=True, text=True, check=False)
+    return "JobState=RUNNING" in said.stdout

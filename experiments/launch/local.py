@@ -1,0 +1,193 @@
+"""The jobs of a plan on this machine, through submitit's local executor: never more than its cores hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import submitit
+from submitit.core.utils import UncompletedJobError
+
+from experiments.grid import Cell, Resources
+from experiments.launch.job import Job
+from experiments.launch.planning import Pack, Plan
+from experiments.launch.stages import Stage, cell_id
+from fls_jax.errors import UserError
+from fls_jax.interruption import StopFlag
+
+_POLL = 0.3
+_REQUEUES = 5
+_YEAR = 60 * 24 * 365
+
+
+@dataclass
+class _Waiting:
+    """A stage of a pack that has not begun."""
+
+    pack: Pack
+    stage: Stage
+    requeues: int = 0
+
+
+@dataclass
+class _Running:
+    waiting: _Waiting
+    job: submitit.Job
+    process: int
+    cores: frozenset[int]
+    gpus: frozenset[int]
+    began: float = field(default_factory=time.monotonic)
+
+
+def visible_gpus() -> frozenset[int]:
+    """The numbers of this machine's NVIDIA GPUs that this process may use."""
+    if shutil.which("nvidia-smi") is None:
+        return frozenset()
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    count = sum(line.startswith("GPU ") for line in listed.splitlines())
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return frozenset(range(count))
+    return frozenset(int(word) for word in allowed.split(",") if word.strip().isdecimal())
+
+
+class LocalGrid:
+    """Runs a plan: as many jobs at a time as cores and GPUs allow, each stage after its training.
+
+    need: what a run of each stage takes; a pack takes that many times its cores. say: is told what happens.
+    """
+
+    def __init__(self, plan: Plan, need: dict[Stage, Resources], say: Callable[[str], None] = print) -> None:
+        self.plan, self.need, self.say = plan, need, say
+        self.cores = set(os.sched_getaffinity(0))
+        self.machine = len(self.cores)
+        self.gpus = set(visible_gpus())
+        self.has_gpus = bool(self.gpus)
+        self.waiting = [
+            _Waiting(pack, stage) for stage in plan.stages for pack in plan.packs if stage in pack.stages
+        ]
+        self.total = len(self.waiting)
+        self.running: list[_Running] = []
+        self.ended = 0
+        self.untrained: set[Cell] = set()
+        self.executor = submitit.LocalExecutor(plan.grid.root / ".jobs")
+
+    def run(self) -> bool:
+        """Until everything has ended or a signal; whether it was a signal."""
+        with StopFlag("the jobs have saved what they have", "each run's last checkpoint stands") as stop:
+            told = False
+            while self.running or (self.waiting and not stop):
+                if stop and not told:
+                    told = True
+                    for each in self.running:
+                        os.kill(each.process, signal.SIGTERM)
+                self.collect(bool(stop))
+                while not stop and self.start_next():
+                    pass
+                time.sleep(_POLL)
+            return bool(stop)
+
+    def start_next(self) -> bool:
+        """Start the first job that may begin and that there is room for; whether there was one."""
+        busy = {id(each.waiting.pack) for each in self.running if each.waiting.stage == "train"}
+        to_train = {id(each.pack) for each in self.waiting if each.stage == "train"}
+        for each in list(self.waiting):
+            if each.stage != "train" and id(each.pack) in busy | to_train:
+                continue
+            if not self.cells(each):
+                self.waiting.remove(each)
+                continue
+            need = self.need[each.stage]
+            cores = min(need.cores * len(each.pack.cells), self.machine)
+            gpus = need.gpus if self.has_gpus else 0
+            if cores <= len(self.cores) and gpus <= len(self.gpus):
+                self.waiting.remove(each)
+                self.start(each, cores, gpus)
+                return True
+        return False
+
+    def start(self, waiting: _Waiting, cores: int, gpus: int) -> None:
+        """Start a job on cores and GPUs of its own."""
+        taken = frozenset(sorted(self.cores)[:cores])
+        cards = frozenset(sorted(self.gpus)[:gpus])
+        self.cores -= taken
+        self.gpus -= cards
+        cells = self.cells(waiting)
+        job = Job(self.plan.grid, waiting.stage, cells, taken, gpus)
+        self.executor.update_parameters(
+            timeout_min=_YEAR, name=waiting.stage, gpus_per_node=gpus, visible_gpus=sorted(cards)
+        )
+        with _deaf_to_ctrl_c():
+            submitted = self.executor.submit(job)
+        self.running.append(_Running(waiting, submitted, int(submitted.job_id), taken, cards))
+        self.say(f"started   {_title(waiting.stage, cells)}")
+
+    def collect(self, stopping: bool) -> None:
+        """Take back what has ended; what was stopped by others goes on later."""
+        for each in [each for each in self.running if each.job.done()]:
+            self.running.remove(each)
+            self.cores |= each.cores
+            self.gpus |= each.gpus
+            self.report(each, stopping)
+
+    def report(self, each: _Running, stopping: bool) -> None:
+        """Say how each cell of a job ended, or put what was stopped by others back in front."""
+        stage, cells = each.waiting.stage, self.cells(each.waiting)
+        states = _outcome(each.job)
+        if "stopped" in states.values() and not stopping and each.waiting.requeues < _REQUEUES:
+            each.waiting.requeues += 1
+            self.waiting.insert(0, each.waiting)
+            self.say(f"requeued  {_title(stage, cells)}")
+            return
+        self.ended += 1
+        minutes = (time.monotonic() - each.began) / 60
+        for cell in cells:
+            state = states.get(cell_id(cell), "failed")
+            if stage == "train" and state != "finished":
+                self.untrained.add(cell)
+            place = f"({self.ended} of {self.total} jobs)"
+            self.say(f"{state:9} {stage} {cell_id(cell)} after {minutes:.1f} min {place}")
+
+    def cells(self, waiting: _Waiting) -> tuple[Cell, ...]:
+        """What a job is about: the open cells of its pack whose training has not failed just now."""
+        cells = self.plan.open_cells(waiting.pack, waiting.stage)
+        return tuple(cell for cell in cells if waiting.stage == "train" or cell not in self.untrained)
+
+
+def _outcome(job: submitit.Job) -> dict[str, str]:
+    """How each cell ended; empty where the job did not live to tell, or all failed."""
+    try:
+        return job.result()
+    except (UncompletedJobError, OSError):
+        return {}
+
+
+def _title(stage: Stage, cells: tuple[Cell, ...]) -> str:
+    seeds = ", ".join(str(cell.seed) for cell in cells)
+    return f"{stage} {cells[0].game} {cells[0].network} seed{'s' * (len(cells) > 1)} {seeds}"
+
+
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Generator[None]:
+    """What is started in the block is not reached by Ctrl-C, which a terminal sends to all: we answer it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_room(plan: Plan, need: dict[Stage, Resources]) -> None:
+    """UserError where a job asks for more GPUs than this machine has, where it has any."""
+    there = len(visible_gpus())
+    for stage in plan.stages:
+        if there and need[stage].gpus > there:
+            raise UserError(
+                f"The stage {stage} asks for {need[stage].gpus} GPUs and there are {there} here: give --gpus."
+            )

@@ -1,0 +1,125 @@
+"""What is done for a cell of the grid, stage by stage: the commands, and how to see that they are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from experiments.grid import Cell, Experiment
+from experiments.launch.attempts import last_attempt
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.gaze.metadata import canonical_game
+from fls_jax.run_contents import checkpoint_steps, evaluation_files, gaze_summaries, read_evaluation
+from fls_jax.run_folder import RunFolder
+
+Stage = Literal["train", "evaluate", "gaze", "saliency"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a launch, where their runs lie, and what their commands are given.
+
+    root: run folders are root/<Game>/<network>/seed<k>. atari_head: for the stage gaze. wandb: of training.
+    threads: of each run's emulators, 0 for as many as there are cores.
+    """
+
+    experiment: Experiment
+    root: Path
+    atari_head: Path | None = None
+    wandb: str = "auto"
+    threads: int = 0
+
+    def folder(self, cell: Cell) -> RunFolder:
+        """The run folder of a cell."""
+        return RunFolder(self.root / cell.game / cell.network / f"seed{cell.seed}")
+
+    def config(self, cell: Cell) -> TrainConfig:
+        """The configuration of a cell's run."""
+        return self.experiment.config(cell)
+
+    def evaluations(self, cell: Cell) -> list[EvaluationSettings]:
+        """How a cell is evaluated: agents of Breakout also play BreakoutInfinite."""
+        standard = self.experiment.evaluation
+        infinite = [replace(standard, infinite_breakout=True)] if cell.game == "Breakout" else []
+        return [standard, *infinite]
+
+
+def cell_id(cell: Cell) -> str:
+    """The name of a cell, the same at every launch."""
+    return f"{cell.game}-{cell.network}-seed{cell.seed}"
+
+
+def applies(stage: Stage, cell: Cell) -> bool:
+    """Whether there is such a stage for a cell: Atari-HEAD has not every game."""
+    return stage != "gaze" or canonical_game(cell.game) is not None
+
+
+def commands(grid: Grid, stage: Stage, cell: Cell) -> list[list[str]]:
+    """The commands of a stage, one after the other; each resumes and keeps what is done."""
+    run = str(grid.folder(cell).path)
+    fls = [sys.executable, "-m", "fls_jax", stage]
+    if stage == "train":
+        config = replace(grid.config(cell), env_threads=grid.threads)
+        return [[*fls, *flags(config, TrainConfig()), "--run-dir", run, "--wandb", grid.wandb]]
+    if stage == "evaluate":
+        return [[*fls, run, *flags(each, EvaluationSettings())] for each in grid.evaluations(cell)]
+    if stage == "gaze":
+        if grid.atari_head is None:
+            raise UserError("The stage gaze needs the data set: name its folder with --atari-head DIR.")
+        return [[*fls, run, "--atari-head", str(grid.atari_head)]]
+    return [[*fls, run]]
+
+
+def flags(settings: TrainConfig | EvaluationSettings, default: TrainConfig | EvaluationSettings) -> list[str]:
+    """The options of `fls` that give these settings, those that are other than the default."""
+    words = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value != getattr(default, field.name):
+            words.append("--" + field.name.replace("_", "-"))
+            words += [] if isinstance(value, bool) else [str(value)]
+    return words
+
+
+def is_done(grid: Grid, stage: Stage, cell: Cell) -> bool:
+    """Whether a stage has left its result for the end of the cell's training."""
+    folder, last = grid.folder(cell), grid.config(cell).last_step
+    if stage == "train":
+        return checkpoint_steps(folder.checkpoints)[-1:] >= [last]
+    if stage == "evaluate":
+        return {each.mode for each in grid.evaluations(cell)} <= _evaluated(folder, last)
+    if stage == "gaze":
+        return any(summary["env_step"] == last for summary in gaze_summaries(folder)[0])
+    attempt = last_attempt(folder, stage)
+    return attempt is not None and attempt.state == "finished" and attempt.env_step == last
+
+
+def _evaluated(folder: RunFolder, step: int) -> set[str]:
+    """The modes of the sound evaluations of a step."""
+    modes = set()
+    for path in evaluation_files(folder):
+        try:
+            evaluation = read_evaluation(path)
+        except UserError:
+            continue
+        if evaluation.env_step == step:
+            modes.add(evaluation.mode)
+    return modes
+
+
+def obstacle(grid: Grid, cell: Cell) -> str | None:
+    """Why a cell's folder cannot take its run: it holds one of other settings; None where it can."""
+    folder = grid.folder(cell)
+    if not folder.config_file.exists():
+        return None
+    try:
+        folder.check_same(grid.config(cell))
+    except UserError as error:
+        return str(error)
+    return None

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# A Slurm of one node on this machine's loopback, for tests: no systemd, no accounting, all of it below one folder.
+# usage: slurm_loopback.sh start|stop DIR    (root; Debian's packages slurm-wlm and munge)
+# Then `export SLURM_CONF=DIR/slurm.conf` and use sbatch, squeue, scancel as on a cluster.
+set -euo pipefail
+action=$1 dir=$2
+export SLURM_CONF=$dir/slurm.conf
+socket=$dir/munge/socket
+
+wait_for() { # COMMAND...: until it succeeds, 20 seconds at most
+  for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return 0; sleep 0.2; done
+  echo "slurm_loopback: waited in vain for: $*" >&2
+  return 1
+}
+
+gone() { [ ! -e "$1" ] || ! kill -0 "$(cat "$1")" 2>/dev/null; }
+
+node_is_idle() { sinfo --noheader --format=%T | grep -qx idle; }
+
+free_ports() {
+  python3 -c 'import socket
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(each.getsockname()[1] for each in held))'
+}
+
+write_config() {
+  local host controller node
+  host=$(hostname -s)
+  read -r controller node < <(free_ports)
+  cat > "$SLURM_CONF" <<CONFIG
+ClusterName=loopback
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$controller
+SlurmdPort=$node
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$socket
+StateSaveLocation=$dir/controller
+SlurmdSpoolDir=$dir/node
+SlurmctldPidFile=$dir/controller.pid
+SlurmdPidFile=$dir/node.pid
+SlurmctldLogFile=$dir/controller.log
+SlurmdLogFile=$dir/node.log
+# Without systemd's control groups, processes are followed by their parents.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=1,sched_min_interval=0
+KillWait=5
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc)
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+CONFIG
+}
+
+case $action in
+  start)
+    mkdir -p "$dir/controller" "$dir/node" "$dir/munge"
+    chmod 755 "$dir" "$dir/munge"
+    chown munge: "$dir/munge"
+    dd if=/dev/urandom of="$dir/munge/key" bs=1024 count=1 status=none
+    chown munge: "$dir/munge/key"; chmod 400 "$dir/munge/key"
+    write_config
+    setpriv --reuid munge --regid munge --clear-groups \
+      munged --key-file="$dir/munge/key" --socket="$socket" --pid-file="$dir/munge/pid" \
+      --log-file="$dir/munge/log" --seed-file="$dir/munge/seed"
+    slurmctld
+    slurmd
+    wait_for node_is_idle ;;
+  stop)
+    scontrol shutdown || true
+    wait_for gone "$dir/node.pid" || true
+    wait_for gone "$dir/controller.pid" || true
+    [ ! -e "$dir/munge/pid" ] || kill "$(cat "$dir/munge/pid")" ;;
+  *) echo "usage: slurm_loopback.sh start|stop DIR" >&2; exit 2 ;;
+esac
