@@ -21,7 +21,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
+.PHONY: help setup train evaluate video gaze figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -59,6 +59,9 @@ bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in altern
 
 figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
 	@$(BIN)/python -m experiments.commands.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)
+
+grid: setup ## A whole experiment, every stage, on this machine or through Slurm [EXPERIMENT ARGS='--where slurm --dry-run']
+	@$(BIN)/python -m experiments.launch $(EXPERIMENT) $(ARGS)
 
 archive: setup ## Copy a run's record and latest checkpoint to experiments/results/pilot/ [RUN ARGS='--out DIR']
 	@$(BIN)/python -m experiments.commands.archive "$(RUN)" $(ARGS)

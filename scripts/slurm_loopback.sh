@@ -36,7 +36,8 @@ CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$socket
+# A requeued job begins again once its old credential has expired.
+AuthInfo=socket=$socket,cred_expire=5
 StateSaveLocation=$dir/controller
 SlurmdSpoolDir=$dir/node
 SlurmctldPidFile=$dir/controller.pid

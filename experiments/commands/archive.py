@@ -22,7 +22,7 @@ from experiments.commands.ship import copy_item
 from experiments.data.grid import PILOT, Cell
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.runs.checkpoints import checkpoint_steps
+from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record

@@ -140,9 +140,9 @@ PILOT = Experiment(
 SMOKE = Experiment(
     "smoke",
     "Smoke",
-    512,
+    2048,
     tuple(product(("Pong", "Breakout"), ("cnn", "cnn_sparse_fls_pool"), (1, 9))),
-    TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=4),
+    TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=8),
     EvaluationSettings(num_envs=2, games_per_env=1),
     resources=dict.fromkeys(("train", "evaluate", "gaze", "saliency"), Resources(cores=1, hours=0.5)),
 )

@@ -17,16 +17,16 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from experiments.command_line import run_command
-from experiments.grid import EXPERIMENTS, Resources
+from experiments.analysis.runs import load_runs
+from experiments.commands.command_line import run_command
+from experiments.data.grid import EXPERIMENTS, Resources
 from experiments.launch.local import LocalGrid, check_room
 from experiments.launch.planning import Plan, chosen, make_plan, resources, speeds
 from experiments.launch.slurm import SlurmOptions, Submissions, live_jobs, sbatch_options, submit
 from experiments.launch.stages import STAGES, Grid, Stage
 from experiments.launch.status import is_complete, print_plan, print_status
 from experiments.launch.sweep import write_sweep
-from experiments.runs import load_runs
-from fls_jax.envs import resolve_game
+from fls_jax.atari.pool import resolve_game
 from fls_jax.errors import UserError
 
 _DIR = tyro.conf.arg(metavar="DIR [DIR ...]")
@@ -37,14 +37,14 @@ class Settings:
     """Run a whole experiment: start what is missing, stopped or failed, and nothing that is done."""
 
     experiment: Annotated[Literal["smoke", "pilot", "paper"], tyro.conf.Positional]
-    """which grid (experiments/grid.py)"""
+    """which grid (experiments/data/grid.py)"""
     games: tuple[str, ...] = ()
     """these games instead of the experiment's; its cells are then every combination"""
     networks: tuple[str, ...] = ()
     """these networks instead of the experiment's"""
     seeds: tuple[int, ...] = ()
     """these seeds instead of the experiment's"""
-    stage: Annotated[str, tyro.conf.arg(metavar="STAGE[,STAGE ...]")] = "train,evaluate,saliency,figures"
+    stage: Annotated[str, tyro.conf.arg(metavar="STAGE[,STAGE ...]")] = "train,evaluate,figures"
     """train, evaluate, gaze, saliency, figures; those of a run begin when its training has ended"""
     where: Literal["local", "slurm"] = "local"
     """on this machine until all is done, or into Slurm's queue"""
@@ -116,7 +116,7 @@ def launch(settings: Settings) -> None:
     if settings.dry_run:
         return
     shown = "own" if games or settings.networks or settings.seeds else settings.experiment
-    drawing = [sys.executable, "-m", "experiments.figures", "--experiment", shown]
+    drawing = [sys.executable, "-m", "experiments.commands.figures", "--experiment", shown]
     drawing += ["--roots", str(root), "--out", str(root / "figures")]
     run = _queue if settings.where == "slurm" else _run_here
     run(plan, need, drawing if figures else [], settings, console)

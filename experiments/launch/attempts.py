@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from fls_jax.run_folder import RunFolder
+from fls_jax.runs.folder import RunFolder
 
 AttemptState = Literal["running", "finished", "stopped", "failed"]
 

@@ -18,7 +18,7 @@ from typing import IO
 
 import submitit
 
-from experiments.grid import Cell
+from experiments.data.grid import Cell
 from experiments.launch.attempts import AttemptState, add_attempt, job_id, log_file
 from experiments.launch.stages import Grid, Stage, cell_id, commands, is_done
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import submitit
 from submitit.core.utils import UncompletedJobError
 
-from experiments.grid import Cell, Resources
+from experiments.data.grid import Cell, Resources
 from experiments.launch.job import Job
 from experiments.launch.planning import Pack, Plan
 from experiments.launch.stages import Stage, cell_id
 from fls_jax.errors import UserError
-from fls_jax.interruption import StopFlag
+from fls_jax.process.interruption import StopFlag
 
 _POLL = 0.3
 _REQUEUES = 5

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
-from experiments.grid import Cell, Experiment, Resources, product
+from experiments.analysis.runs import Run
+from experiments.data.grid import Cell, Experiment, Resources, product
 from experiments.launch.attempts import is_alive, last_attempt
 from experiments.launch.stages import Grid, Stage, applies, cell_id, is_done, obstacle
-from experiments.runs import Run
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS
-from fls_jax.run_contents import checkpoint_steps
+from fls_jax.runs.contents import checkpoint_steps
 
 State = Literal["done", "running", "queued", "stopped", "failed", "missing", "none"]
 """Of a stage of a cell; none: there is no such stage for it."""

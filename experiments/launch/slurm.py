@@ -15,7 +15,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from experiments.grid import Resources
+from experiments.data.grid import Resources
 from experiments.launch.job import Job
 from experiments.launch.planning import Pack, Plan
 from experiments.launch.stages import Stage, cell_id
@@ -49,7 +49,8 @@ def live_jobs() -> frozenset[str]:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if asked.returncode:
-        raise UserError(f"Slurm does not answer ({asked.stderr.strip().splitlines()[0]}): try again when squeue works.")
+        reason = (asked.stderr.strip().splitlines() or ["no word"])[0]
+        raise UserError(f"Slurm does not answer ({reason}): try again when squeue works.")
     return frozenset(asked.stdout.split())
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from experiments.grid import Cell, Experiment
+from experiments.data.grid import Cell, Experiment
 from experiments.launch.attempts import last_attempt
+from fls_jax.atari_head.metadata import canonical_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.evaluation.settings import EvaluationSettings
-from fls_jax.gaze.metadata import canonical_game
-from fls_jax.run_contents import checkpoint_steps, evaluation_files, gaze_summaries, read_evaluation
-from fls_jax.run_folder import RunFolder
+from fls_jax.runs.contents import checkpoint_steps, evaluation_files, gaze_summaries, read_evaluation
+from fls_jax.runs.folder import RunFolder
 
 Stage = Literal["train", "evaluate", "gaze", "saliency"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from rich.console import Console
 from rich.table import Table
 
-from experiments.grid import Cell, Resources
+from experiments.data.grid import Cell, Resources
 from experiments.launch.attempts import log_file
 from experiments.launch.planning import OPEN, Pack, Plan, Status, training_hours
 from experiments.launch.stages import Stage, cell_id
-from fls_jax.run_contents import checkpoint_steps
+from fls_jax.runs.contents import checkpoint_steps
 
 _ORDER = ("done", "running", "queued", "stopped", "failed", "missing")
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.grid import Experiment, product
+from experiments.data.grid import Experiment, product
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 

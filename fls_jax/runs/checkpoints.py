@@ -21,7 +21,7 @@ from jax.sharding import Sharding
 from orbax.checkpoint import checkpoint_managers as policy
 
 from fls_jax.errors import UserError
-from fls_jax.run_contents import checkpoint_steps
+from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.types import Params
 
 _ITEMS = ("params", "learner")

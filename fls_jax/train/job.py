@@ -27,7 +27,8 @@ from fls_jax.process.allocator import description as allocator_description
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.process.timing import PhaseTimer
-from fls_jax.runs.checkpoints import CheckpointStore, checkpoint_steps, load_params
+from fls_jax.runs.checkpoints import CheckpointStore, load_params
+from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record, Row, read_record

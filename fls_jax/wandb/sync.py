@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from fls_jax.errors import UserError
-from fls_jax.runs.checkpoints import checkpoint_steps
 from fls_jax.runs.contents import (
     Evaluation,
+    checkpoint_steps,
     evaluation_files,
     gaze_rows,
     gaze_summaries,

@@ -6,7 +6,8 @@ import re
 import signal
 import time
 
-from fls_jax.runs.checkpoints import checkpoint_steps, load_params
+from fls_jax.runs.checkpoints import load_params
+from fls_jax.runs.contents import checkpoint_steps
 from tests.processes import TOTAL, UPDATE_STEPS, UPDATES, Training, read_rows, run_training
 
 EVERY = 2

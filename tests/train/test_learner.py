@@ -12,7 +12,8 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.ppo.trainer import Trainer
 from fls_jax.process.interruption import StopFlag
-from fls_jax.runs.checkpoints import CheckpointStore, checkpoint_steps
+from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder
 from fls_jax.train.job import Tracking, _Job
 from tests.ppo.test_trainer import Quarters, SignalPool

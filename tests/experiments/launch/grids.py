@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from experiments.grid import SMOKE, Cell, Experiment, product
+from experiments.data.grid import SMOKE, Cell, Experiment, product
 from experiments.launch.stages import Grid
 from fls_jax.config import TrainConfig
 from fls_jax.evaluation.settings import EvaluationSettings

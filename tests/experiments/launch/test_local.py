@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import Resources
+from experiments.data.grid import Resources
 from experiments.launch.attempts import attempts_file
 from experiments.launch.local import LocalGrid
 from experiments.launch.planning import make_plan
@@ -83,10 +83,10 @@ def test_ctrl_c_stops_all_with_their_checkpoints_and_the_same_command_goes_on(tm
     for run in runs:
         states = [row["state"] for row in attempts(run)] if (run / "jobs").exists() else []
         assert states in ([], ["running", "stopped"])
-        assert not (run / "checkpoints" / "512").exists()
+        assert not (run / "checkpoints" / "2048").exists()
     again = launch(*command)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert all((run / "checkpoints" / "512").exists() for run in runs)
+    assert all((run / "checkpoints" / "2048").exists() for run in runs)
 
 
 def test_jobs_keep_to_the_cores(tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_a_dry_run_starts_and_writes_nothing(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["launch", "pilot", "--root", str(tmp_path / "new"), "--dry-run"])
     assert command.main() == 0
     said = capsys.readouterr().out
-    assert "Pong cnn seed 1: train, evaluate, saliency; training, h: " in said
+    assert "Pong cnn seed 1: train, evaluate; training, h: " in said
     assert "Speeds, medians of the runs at hand" in said
     assert not (tmp_path / "new").exists()
 

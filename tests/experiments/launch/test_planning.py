@@ -11,7 +11,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from experiments.grid import PAPER, PILOT, SMOKE, Cell, Resources
+from experiments.analysis.runs import Run
+from experiments.data.grid import PAPER, PILOT, SMOKE, Cell, Resources
 from experiments.launch.attempts import Attempt, add_attempt, attempts_file, is_alive, last_attempt
 from experiments.launch.planning import (
     Status,
@@ -26,7 +27,6 @@ from experiments.launch.planning import (
 from experiments.launch.slurm import Submissions, sbatch_options
 from experiments.launch.stages import STAGES, applies, cell_id, commands, flags, is_done, obstacle
 from experiments.launch.sweep import sweep
-from experiments.runs import Run
 from fls_jax import cli
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError

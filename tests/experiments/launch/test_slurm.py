@@ -1,0 +1,97 @@
+"""The whole smoke grid through a real Slurm of one node on loopback, with jobs signalled and requeued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.data.grid import SMOKE
+from tests.experiments.launch.test_local import ROOT, attempts, launch
+
+SCRIPT = ROOT / "scripts" / "slurm_loopback.sh"
+MINUTES = 20
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """Slurm for the test alone; its folder is open to munge's user, as pytest's own are not."""
+    if os.geteuid() != 0 or not shutil.which("slurmctld"):
+        if "FLS_NEEDS_SLURM" in os.environ:
+            pytest.fail("Slurm is to be tested here, and there is none")
+        pytest.skip("Slurm is not installed here, or this is not root: apt install slurm-wlm munge")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    subprocess.run(["bash", str(SCRIPT), "start", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["scancel", "--me"], check=False)
+        subprocess.run(["bash", str(SCRIPT), "stop", str(folder)], check=True)
+        shutil.rmtree(folder)
+
+
+def ask(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def queue(state="all"):
+    return ask("squeue", "--noheader", "--array", "--format=%i", f"--states={state}").split()
+
+
+def wait_for(condition, what):
+    """What the condition gives, once it is something."""
+    deadline = time.monotonic() + 60 * MINUTES
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what}: {ask('squeue', '--array')}"
+        time.sleep(0.1)
+    return found
+
+
+def at_work(root):
+    """A run whose training has made an update and goes on, and its job; None where there is none yet."""
+    for record in root.rglob("metrics.jsonl"):
+        last = attempts(record.parent)[-1]
+        if record.read_text() and (last["stage"], last["state"]) == ("train", "running"):
+            return record.parent, last["job"]
+    return None
+
+
+def training(run):
+    return [row["state"] for row in attempts(run) if row["stage"] == "train"]
+
+
+def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slurm, tmp_path):
+    command = ("smoke", "--root", str(tmp_path), "--where", "slurm", "--wandb", "off", "--pack", "2")
+    submitted = launch(*command)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert "train, 4 jobs" in submitted.stdout
+    assert "evaluate, 4 jobs, after" in submitted.stdout
+    assert "Nothing is left to submit" in launch(*command).stdout, "what waits or runs is not submitted again"
+
+    run, job = wait_for(lambda: at_work(tmp_path), "no training came to an update")
+    # scancel may ask twice, and finds the job gone the second time.
+    subprocess.run(["scancel", "--signal=USR1", job], capture_output=True, check=False)
+    wait_for(lambda: len(training(run)) > 1, "it has not ended")
+    assert training(run)[:2] == ["running", "stopped"]
+    # Another is taken away and put back by Slurm itself, as where a machine is lost.
+    ask("scontrol", "requeue", wait_for(lambda: queue("running"), "nothing runs any more")[0])
+
+    wait_for(lambda: not queue("pending,running,completing"), "the queue does not empty")
+    status = launch(*command, "--status").stdout
+    for cell in SMOKE.cells:
+        folder = tmp_path / cell.game / cell.network / f"seed{cell.seed}"
+        assert (folder / "checkpoints" / str(SMOKE.total_steps)).is_dir(), status
+        assert (folder / "evaluation" / f"{SMOKE.total_steps}-standard.json").exists(), status
+        steps = [json.loads(line)["env_step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(set(steps)), "no update was trained twice"
+    assert training(run) == ["running", "stopped", "running", "finished"]
+    assert len((run / "sittings.jsonl").read_text().splitlines()) == 2, "it went on, it did not start anew"
+    assert (tmp_path / "figures" / "smoke" / "README.md").exists()
+    assert not any(line.startswith(("failed", "stopped")) for line in status.splitlines()), status
