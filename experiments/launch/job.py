@@ -26,7 +26,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _RESTARTS = 2
 """How often a command is started again that something has killed; it resumes."""
 _POLL = 0.2
-_STOPPED_CODES = (-signal.SIGTERM, 128 + signal.SIGTERM)
+_STOPPED_CODES = (0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS))
+"""Of a command that was asked to stop; Slurm sends signals to a job's commands too, also before they listen."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class _Work:
     def _ended(self, code: int, stop: bool) -> bool:
         """What an exit code means; whether all is over."""
         assert self._left is not None
-        if stop and code in (0, *_STOPPED_CODES):
+        if stop and code in _STOPPED_CODES:
             done = code == 0 and is_done(self.job.grid, self.job.stage, self.cell)
             return self._end("finished" if done else "stopped")
         if code < 0 and self._restarts < _RESTARTS:

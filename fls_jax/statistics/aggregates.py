@@ -7,7 +7,7 @@ arrays is reduced in one call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +55,11 @@ def iqm(scores: np.ndarray) -> np.ndarray:
     return interquartile_mean(scores.reshape(*scores.shape[:-2], -1))
 
 
+def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
+    """How far scores fall short of `target` on average, those above it counting 0: [..., n, strata] -> [...]."""
+    return np.maximum(target - np.asarray(scores, float), 0.0).mean(axis=(-2, -1))
+
+
 def bootstrap_intervals(
     scores: np.ndarray,
     statistics: Mapping[str, Statistic],
@@ -74,24 +79,8 @@ def bootstrap_intervals(
     Raises ValueError for scores of another rank, none at all, or values that are not finite.
     """
     scores = np.asarray(scores, float)
-    if scores.ndim != 2 or not scores.size:
-        raise ValueError(
-            f"Scores must be [n, strata] with at least one; these have shape {list(scores.shape)}."
-        )
-    if not np.isfinite(scores).all():
-        raise ValueError("Scores must be finite; leave out what is undefined before.")
-    if not 0 < confidence < 1 or resamples < 1:
-        raise ValueError(
-            f"Resamples must be at least 1 and the confidence between 0 and 1; they are {resamples} and "
-            f"{confidence}."
-        )
-    random = np.random.default_rng(seed)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    chunk = max(1, _CHUNK // scores.size)
-    for start in range(0, resamples, chunk):
-        count = min(chunk, resamples - start)
-        drawn = random.integers(0, len(scores), (count, *scores.shape))
-        resampled = np.take_along_axis(scores[None], drawn, axis=1)
+    for (resampled,) in resamplings([scores], resamples, confidence, seed):
         for name, statistic in statistics.items():
             parts[name].append(statistic(resampled))
     tail = 50 * (1 - confidence)
@@ -99,3 +88,35 @@ def bootstrap_intervals(
         name: Interval(*np.percentile(np.concatenate(part), [tail, 100 - tail]).tolist())
         for name, part in parts.items()
     }
+
+
+def resamplings(
+    arrays: Sequence[np.ndarray], resamples: int, confidence: float, seed: int
+) -> Iterator[list[np.ndarray]]:
+    """Stacks [count, n, strata] of resampled arrays, one after the other until there are `resamples`.
+
+    Each array [n, strata], or [n, strata, points] whose samples are whole curves, is resampled by itself.
+    Raises ValueError for scores of another rank, none at all, or values that are not finite.
+    """
+    for scores in arrays:
+        if scores.ndim not in (2, 3) or not scores.size:
+            raise ValueError(
+                f"Scores must be [n, strata] with at least one; these have shape {list(scores.shape)}."
+            )
+        if not np.isfinite(scores).all():
+            raise ValueError("Scores must be finite; leave out what is undefined before.")
+    if not 0 < confidence < 1 or resamples < 1:
+        raise ValueError(
+            f"Resamples must be at least 1 and the confidence between 0 and 1; they are {resamples} and "
+            f"{confidence}."
+        )
+    random = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK // sum(scores.size for scores in arrays))
+    for start in range(0, resamples, chunk):
+        count = min(chunk, resamples - start)
+        yield [_drawn(random, scores, count) for scores in arrays]
+
+
+def _drawn(random: np.random.Generator, scores: np.ndarray, count: int) -> np.ndarray:
+    drawn = random.integers(0, len(scores), (count, *scores.shape[:2]))
+    return np.take_along_axis(scores[None], drawn.reshape(*drawn.shape, *[1] * (scores.ndim - 2)), axis=1)
