@@ -27,7 +27,7 @@ _RESTARTS = 2
 """How often a command is started again that something has killed; it resumes."""
 _POLL = 0.2
 _STOPPED_CODES = (0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS))
-"""Of a command that was asked to stop; Slurm sends signals to a job's commands too, also before they listen."""
+"""Of a command that was asked to stop; Slurm signals a job's commands too, also before they listen."""
 
 
 @dataclass(frozen=True)

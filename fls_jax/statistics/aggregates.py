@@ -56,7 +56,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
-    """How far scores fall short of `target` on average, those above it counting 0: [..., n, strata] -> [...]."""
+    """How far scores fall short of `target`, those above it by 0, on average: [..., n, strata] -> [...]."""
     return np.maximum(target - np.asarray(scores, float), 0.0).mean(axis=(-2, -1))
 
 
