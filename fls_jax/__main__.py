@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 
-from fls_jax.errors import UserError
+from fls_jax.errors import UserError, missing_library
 from fls_jax.process.output import lost_output, outlast_readers
 
 
 def main() -> None:
     """Run the command line; a UserError is one sentence on stderr and exit code 2."""
-    from fls_jax.cli import run
-
     outlast_readers()
     try:
+        from fls_jax.cli import run
+
         run(sys.argv[1:])
     except UserError as error:
         print(f"fls: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ModuleNotFoundError as error:
+        if (sentence := missing_library(error)) is None:
+            raise
+        print(f"fls: {sentence}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -198,15 +198,21 @@ def run(arguments: Sequence[str]) -> None:
             train(command.config, command.run_dir, command.fresh, tracking)
         case Evaluate() as command:
             from fls_jax.evaluation.job import evaluate
+            from fls_jax.process.machine import check_machine
 
+            check_machine()
             evaluate(command.run, command.settings, command.step, command.fresh)
         case Video() as command:
             from fls_jax.film.job import film
+            from fls_jax.process.machine import check_machine
 
+            check_machine()
             film(**vars(command))
         case Gaze() as command:
             from fls_jax.gaze.job import gaze
+            from fls_jax.process.machine import check_machine
 
+            check_machine()
             gaze(**vars(command))
         case AtariHead() as command:
             from fls_jax.atari_head.download import download

@@ -98,6 +98,11 @@ class TrainConfig:
         """Samples in a minibatch."""
         return self.steps_per_update // self.minibatches
 
+    @property
+    def rollout_bytes(self) -> int:
+        """Memory that the observations of an update take; with `overlap` the next ones are there too."""
+        return self.steps_per_update * 4 * 84 * 84 * (2 if self.overlap else 1)
+
     def validated(self) -> TrainConfig:
         """This configuration, or a UserError that names the value that cannot work."""
         for name, (low, high) in _RANGES.items():
@@ -164,9 +169,10 @@ class TrainConfig:
 
 _NOT_NEGATIVE = (0, math.inf)
 # EnvPool counts steps in 32 bits; more environments or threads than these are a slip of the finger.
+MOST_ENVS = 65_536
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": _NOT_NEGATIVE,
-    "num_envs": (1, 65_536),
+    "num_envs": (1, MOST_ENVS),
     "rollout_length": (1, math.inf),
     "epochs": (1, math.inf),
     "minibatches": (1, math.inf),

@@ -1,4 +1,4 @@
-"""The one exception that is shown to a user as a sentence instead of a traceback."""
+"""What is shown to a user as a sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -8,3 +8,15 @@ class UserError(Exception):
 
     The command line prints it and exits with code 2.
     """
+
+
+_PACKAGES = {"ale_py": "ale-py", "cv2": "opencv-python-headless", "orbax": "orbax-checkpoint"}
+"""Names under which libraries are installed, where these differ from what is imported."""
+
+
+def missing_library(error: ModuleNotFoundError) -> str | None:
+    """What to say of a library that is not installed; None where the missing module is our own."""
+    library = (error.name or "").split(".")[0]
+    if library in ("", "fls_jax"):
+        return None
+    return f"{library} is not installed, and this needs it: pip install {_PACKAGES.get(library, library)}"

@@ -20,6 +20,7 @@ import fls_jax.config
 from fls_jax.atari.pool import games
 from fls_jax.cli import Games, Networks, Train, parse
 from fls_jax.config import PRESETS, TrainConfig
+from fls_jax.networks.specs import NETWORKS
 from tests.processes import run_fls, run_python
 
 
@@ -182,7 +183,7 @@ def test_networks_lists_them_with_the_published_sizes():
     assert ended.returncode == 0
     assert ended.stderr == ""
     rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("cnn")}
-    assert len(rows) == 15
+    assert list(rows) == list(NETWORKS)
     published = {
         "cnn": "1,686,693",
         "cnn_daqn": "130,726",

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import SMALLEST, UPDATE_STEPS, assert_refused, run_python
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PARTS = ("jaxlib",)  # come with jax, whatever else is asked for
@@ -105,3 +107,56 @@ def test_the_wheel_trains_outside_the_repository(python, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Finished at step 1,024 of 1,024." in done.stdout
     assert (tmp_path / "runs/Pong/cnn/seed1/checkpoints/1024").is_dir()
+
+
+WITHOUT = """
+import runpy, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {libraries!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv[0] = {module!r}
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+
+
+def run_without(libraries, *arguments, module="fls_jax"):
+    """Run a module as a command where some libraries are not installed."""
+    return run_python(["-c", WITHOUT.format(libraries=libraries, module=module), *arguments], check=False)
+
+
+def test_training_and_evaluation_need_neither_wandb_nor_films_nor_tables(tmp_path):
+    libraries = ("wandb", "av", "pandas", "pyarrow", "wandb_workspaces")
+    smallest = [*SMALLEST, f"--total-steps={UPDATE_STEPS}", f"--run-dir={tmp_path}", "--allocator=default"]
+    done = run_without(libraries, "train", *smallest)
+    assert done.returncode == 0, done.stderr
+    done = run_without(libraries, "evaluate", str(tmp_path), "--num-envs=1", "--games-per-env=1")
+    assert done.returncode == 0, done.stderr
+    done = run_without(
+        libraries, "loop", "--num-envs=1", "--updates=1", "--network=block_mean", module="benchmarks.measure"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "arguments"),
+    [
+        ("av", ["video", "runs"]),
+        ("pandas", ["gaze", "runs", "--atari-head=data"]),
+        ("wandb", ["sync", "experiments/pretrained"]),
+        ("cv2", ["video", "runs"]),
+        ("tyro", ["networks"]),
+    ],
+)
+def test_a_missing_library_is_a_sentence(library, arguments):
+    name = {"cv2": "opencv-python-headless"}.get(library, library)
+    assert_refused(run_without((library,), *arguments), f"{library} is not installed", f"pip install {name}")
+
+
+def test_missing_libraries_of_the_experiments_are_a_sentence():
+    done = run_without(("matplotlib",), module="experiments.commands.figures")
+    assert done.returncode == 1
+    assert done.stderr == "experiments: matplotlib not installed: pip install '.[experiments]'\n"

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from fls_jax.agent import Agent, load_agent
+from fls_jax.atari.pool import GAME_BYTES
 from fls_jax.errors import UserError
 from fls_jax.evaluation.play import Game, make_act, play_round
 from fls_jax.evaluation.pools import make_pool
@@ -22,6 +23,7 @@ from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.results import PartFile, check_same, read_result, summarise, write_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.process.interruption import StopFlag
+from fls_jax.process.machine import check_memory
 from fls_jax.runs.folder import set_aside
 from fls_jax.runs.provenance import commit, machine, versions
 
@@ -41,6 +43,8 @@ def evaluate(
     with StopFlag("this step", "the rounds of games that were finished stand") as stop:
         agent = load_agent(run_dir, step)
         settings = settings.validated(agent.game)
+        games = f"{settings.num_envs:,} games"
+        check_memory(settings.num_envs * GAME_BYTES, games, "lower --num-envs")
         path = run_dir / "evaluation" / f"{agent.step}-{settings.mode}.json"
         part = PartFile(path.with_suffix(".part.jsonl"))
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fls_jax.config import MOST_ENVS
 from fls_jax.errors import UserError
 
 # The authors' limit for Breakout, where agents loop; elsewhere the emulator's own 400,000 frames.
@@ -70,6 +71,8 @@ class EvaluationSettings:
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} is {getattr(self, name)}; it must be at least 1.")
+        if self.num_envs > MOST_ENVS:
+            raise UserError(f"--num-envs is {self.num_envs}; it must be at most {MOST_ENVS:,}.")
         if self.protocol not in ("aligned", "paper"):
             raise UserError(f"--protocol is {self.protocol!r}; it must be aligned or paper.")
         if not 0 <= self.seed <= 2**31 - 1 - self.num_envs * self.rounds:

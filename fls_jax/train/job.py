@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fls_jax.atari.emulator import action_names
-from fls_jax.atari.pool import games, resolve_game
+from fls_jax.atari.pool import GAME_BYTES, games, resolve_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS
@@ -26,6 +26,7 @@ from fls_jax.ppo.trainer import Trainer
 from fls_jax.process.allocator import description as allocator_description
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
+from fls_jax.process.machine import check_machine, check_memory
 from fls_jax.process.timing import PhaseTimer
 from fls_jax.runs.checkpoints import CheckpointStore, load_params
 from fls_jax.runs.contents import checkpoint_steps
@@ -49,9 +50,16 @@ def train(
     """Train to the end, to a signal, or to an error; resumes what the folder holds.
 
     Returns the run's folder. Raises UserError for whatever the user can put right: an unknown game or
-    network, another configuration in the folder, a folder in use, a full disk, a loss that is not finite.
+    network, another configuration in the folder, a folder in use, a full disk, a loss that is not finite, a
+    machine that cannot compute or has too little memory.
     """
     config = resolve(config)
+    check_machine()
+    check_memory(
+        config.rollout_bytes + config.num_envs * GAME_BYTES,
+        f"{config.num_envs:,} games and {config.rollout_length:,} steps of each",
+        "lower --num-envs or --rollout-length",
+    )
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         if folder.config_file.exists():
             folder.check_same(config)

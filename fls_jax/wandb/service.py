@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fls_jax.errors import UserError, missing_library
 from fls_jax.runs.record import Row
 
 JobType = Literal["train", "evaluate", "gaze", "video"]
@@ -58,11 +59,16 @@ def keep_run_id(home: Path, job_type: JobType, identity: str) -> None:
 
 
 def import_wandb() -> Any:
-    """The module wandb, silent and without its telemetry; it takes seconds, so only where it is used."""
+    """The module wandb, silent and without its telemetry; it takes seconds, so only where it is used.
+
+    Raises UserError where it is not installed.
+    """
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its telemetry calls home, also offline
-    import wandb
-
+    try:
+        import wandb
+    except ModuleNotFoundError as error:
+        raise UserError(f"{missing_library(error)}.") from error
     logging.getLogger("wandb").setLevel(logging.ERROR)
     return wandb
 
