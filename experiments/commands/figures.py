@@ -16,11 +16,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.analysis.aggregate import final_scores, training_curves
 from experiments.analysis.runs import load_runs
 from experiments.analysis.selection import Selection, select_named
 from experiments.commands.command_line import run_command
 from experiments.commands.gaze_table import gaze_table
 from experiments.data.grid import BASELINE, MAIN_NETWORKS
+from experiments.pages.aggregates import aggregate_table, draw_efficiency, draw_lengths, draw_profiles
 from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.plots import draw_curves, draw_scores
 from experiments.pages.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
@@ -80,11 +82,20 @@ def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path)
         figure = draw_curves(selection, shown, f"{title}, ablations")
         written += save_figure(figure, folder / "curves_ablations")
     written += save_figure(draw_scores(selection), folder / "scores_plot")
+    final = final_scores(selection)
+    over_games = {
+        "profiles": draw_profiles(selection, final),
+        "efficiency": draw_efficiency(selection, training_curves(selection)),
+        "lengths": draw_lengths(selection),
+    }
+    for name, figure in over_games.items():  # those that there are runs enough for
+        written += save_figure(figure, folder / name) if figure else []
     lunch = free_lunch_table(selection)
     tables = [
         runs_table(selection),
         score_table(selection),
         lunch,
+        aggregate_table(selection, final),
         parameter_table(),
         throughput_table(benchmarks),
     ]

@@ -48,7 +48,7 @@ def band(runs: Sequence[Run], column: str = "eprewmean") -> pd.DataFrame:
 def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Figure:
     """Mean return of the last 100 games while training, a panel a game, bands over seeds."""
     games = selection.experiment.games
-    figure, panels = _grid(len(games), 2.5)
+    figure, panels = panel_grid(len(games), 2.5)
     drawn: dict[str, list[int]] = {}
     for game, axes in zip(games, panels, strict=True):
         axes.set_title(game, fontsize=10, weight="bold", loc="left")
@@ -66,9 +66,9 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
         if axes.lines:
             _reference(axes, game)
         _say_missing(axes, missing)
-    _label_outer(panels, "agent steps, millions", "return")
-    handles = [_handle(network, drawn[network]) for network in networks if network in drawn]
-    _finish(figure, title, handles)
+    label_outer(panels, "agent steps, millions", "return")
+    handles = [handle(network, drawn[network]) for network in networks if network in drawn]
+    finish(figure, title, handles)
     return figure
 
 
@@ -103,7 +103,7 @@ def draw_scores(selection: Selection) -> Figure:
     """Final scores with their intervals, the paper's beside them, a panel a game."""
     experiment = selection.experiment
     networks = experiment.networks
-    figure, panels = _grid(len(experiment.games), 0.75 + 0.26 * len(networks), share_y=True)
+    figure, panels = panel_grid(len(experiment.games), 0.75 + 0.26 * len(networks), share_y=True)
     for game, axes in zip(experiment.games, panels, strict=True):
         axes.set_title(game, fontsize=10, weight="bold", loc="left")
         axes.grid(axis="y", visible=False)
@@ -135,20 +135,21 @@ def draw_scores(selection: Selection) -> Figure:
         axes.set_yticks(range(len(networks)), [style_of(network).label for network in networks])
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.margins(x=0.08)
-    _label_outer(panels, "return", None)
+    label_outer(panels, "return", None)
     handles = [
         Line2D([], [], color="black", marker="o", linewidth=2.2, label="ours: mean, 95% interval, | seeds"),
     ]
     if any(paper.score(game, network) for game in experiment.games for network in networks):
         label = f"the paper's ({paper.STEPS / 1e6:g}M steps): mean ± std over games"
         handles.append(Line2D([], [], color=MUTED, marker="d", mfc="white", linewidth=0.8, label=label))
-    _finish(
+    finish(
         figure, f"{experiment.title}: final scores, {experiment.total_steps / 1e6:g}M agent steps", handles
     )
     return figure
 
 
-def _grid(count: int, panel_height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def panel_grid(count: int, panel_height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, at most three beside each other."""
     columns = min(count, _COLUMNS)
     lines = -(-count // columns)
     figure = Figure(
@@ -161,7 +162,8 @@ def _grid(count: int, panel_height: float, share_y: bool = False) -> tuple[Figur
     return figure, axes[:count]
 
 
-def _label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
+def label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
+    """Name the axes below the lowest panels and left of the leftmost ones."""
     columns = min(len(panels), _COLUMNS)
     for place, axes in enumerate(panels):
         if place + columns >= len(panels):
@@ -170,7 +172,8 @@ def _label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
             axes.set_ylabel(y)
 
 
-def _handle(network: str, seeds: Sequence[int]) -> Line2D:
+def handle(network: str, seeds: Sequence[int]) -> Line2D:
+    """A network's entry in a legend; seeds: how many, panel by panel."""
     style = style_of(network)
     counts = str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}"
     return Line2D(
@@ -193,7 +196,8 @@ def _say_missing(axes: Axes, missing: Mapping[str, str]) -> None:
         axes.set_title(f"{what}: {reasons}", loc="right", fontsize=7.5, **look)
 
 
-def _finish(figure: Figure, title: str, handles: Sequence[Any]) -> None:
+def finish(figure: Figure, title: str, handles: Sequence[Any]) -> None:
+    """Put the title above and the legend below."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     if handles:
         columns = min(len(handles), 3)

@@ -1,0 +1,105 @@
+"""Scores over many games at once: human-normalised, a matrix of seeds and games for each network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.analysis.runs import Run
+from experiments.analysis.selection import Selection
+from fls_jax.statistics import REFERENCES
+
+POINTS = 60
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Human-normalised scores of networks over the same games.
+
+    scores: by network, float [seeds, games], or [seeds, games, points] for learning curves, whose env_steps
+    are `steps`. Seeds may differ between networks, not between the games of one. why_empty: where no game
+    has all networks.
+    """
+
+    games: tuple[str, ...] = ()
+    scores: Mapping[str, np.ndarray] | None = None
+    steps: np.ndarray | None = None
+    why_empty: str = ""
+
+    def of(self, network: str) -> np.ndarray | None:
+        """The scores of a network; None where it has none."""
+        return (self.scores or {}).get(network)
+
+
+def final_scores(selection: Selection) -> Aggregate:
+    """Mean returns of the final evaluations, a score a seed and game."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for network in selection.experiment.networks:
+        for game in _scorable(selection):
+            if sample := selection.sample(game, network):
+                found.setdefault(network, {})[game] = [float(seed.mean()) for seed in sample.returns]
+    games, why = _common(found, selection, "been evaluated")
+    if not games:
+        return Aggregate(why_empty=why)
+    scores = {network: _matrix(by_game, games) for network, by_game in found.items()}
+    return Aggregate(games, {network: _normalised(matrix, games) for network, matrix in scores.items()})
+
+
+def training_curves(selection: Selection) -> Aggregate:
+    """Return of the last 100 games while training, of finished runs, at the same steps for all."""
+    found: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    for network in selection.experiment.networks:
+        for game in _scorable(selection):
+            curves = [curve for run in selection.of(game, network) if (curve := _curve(run)) is not None]
+            if curves:
+                found.setdefault(network, {})[game] = curves
+    games, why = _common(found, selection, "been trained to its end")
+    if not games:
+        return Aggregate(why_empty=why)
+    kept = [curve for by_game in found.values() for game in games for curve in by_game[game]]
+    steps = np.linspace(max(x[0] for x, _ in kept), min(x[-1] for x, _ in kept), POINTS)
+    scores = {}
+    for network, by_game in found.items():
+        at_steps = {game: [np.interp(steps, x, y) for x, y in by_game[game]] for game in games}
+        scores[network] = _normalised(_matrix(at_steps, games), games)
+    return Aggregate(games, scores, steps)
+
+
+def _curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    """env_steps and returns of a finished run; None where no game has ended in it."""
+    if not run.finished or "eprewmean" not in run.history:
+        return None
+    rows = run.history[["env_step", "eprewmean"]].dropna()
+    return (rows["env_step"].to_numpy(float), rows["eprewmean"].to_numpy(float)) if len(rows) else None
+
+
+def _scorable(selection: Selection) -> list[str]:
+    return [game for game in selection.experiment.games if game in REFERENCES]
+
+
+def _common(
+    found: Mapping[str, Mapping[str, Sequence[object]]], selection: Selection, what: str
+) -> tuple[tuple[str, ...], str]:
+    """The games that every network with any score has one in; otherwise why there are none."""
+    if not found:
+        return (), f"no network has {what} yet in a game with published human scores"
+    games = tuple(g for g in _scorable(selection) if all(g in by_game for by_game in found.values()))
+    if not games:
+        return (), f"there is no game in which all of {', '.join(found)} have {what}"
+    return games, ""
+
+
+def _matrix(by_game: Mapping[str, Sequence[object]], games: Sequence[str]) -> np.ndarray:
+    """[seeds, games, ...]: as many seeds as the game with the fewest has, the first ones."""
+    seeds = min(len(by_game[game]) for game in games)
+    return np.stack([np.asarray(by_game[game][:seeds], float) for game in games], axis=1)
+
+
+def _normalised(scores: np.ndarray, games: Sequence[str]) -> np.ndarray:
+    """(score - random) / (human - random), game by game along axis 1."""
+    random = np.array([REFERENCES[game].random for game in games])
+    human = np.array([REFERENCES[game].human for game in games])
+    shape = (1, len(games), *[1] * (scores.ndim - 2))
+    return (scores - random.reshape(shape)) / (human - random).reshape(shape)
