@@ -135,7 +135,8 @@ PILOT = Experiment(
             (*_PILOT_FIRST, *product(("Pong", "MsPacman", "Breakout"), ("cnn_sparse_fls", "cnn"), (1, 9)))
         )
     ),
-    evaluation=EvaluationSettings(num_envs=16, games_per_env=6),
+    TrainConfig(environment_seeds="consecutive"),  # its runs were begun when that was the only way
+    EvaluationSettings(num_envs=16, games_per_env=6),
 )
 SMOKE = Experiment(
     "smoke",

@@ -69,21 +69,20 @@ def _aggregates(scores: np.ndarray) -> dict[str, float]:
 
 
 def _improvement(ours: np.ndarray, theirs: np.ndarray | None) -> dict[str, float]:
-    """The probability that a run beats one of the baseline, where there is one."""
-    if theirs is None:
+    """The probability that a run beats one of the baseline; of single runs it would be 0 or 1."""
+    if theirs is None or min(len(ours), len(theirs)) == 1:
         return {}
-    values = {"improvement": float(probability_of_improvement(ours, theirs))}
-    if min(len(ours), len(theirs)) > 1:
-        band = bootstrap_band([ours, theirs], probability_of_improvement)
-        values |= {"improvement_low": float(band.low), "improvement_high": float(band.high)}
-    return values
+    band = bootstrap_band([ours, theirs], probability_of_improvement)
+    names = ("improvement", "improvement_low", "improvement_high")
+    return dict(zip(names, map(float, band), strict=True))
 
 
 def _cells(record: dict[str, Any]) -> list[str]:
     cells = []
     for name in (*_STATISTICS, "improvement"):
         if name not in record:
-            cells.append(Empty())
+            alone = name == "improvement" and record["network"] != BASELINE
+            cells.append(Empty("one seed" if alone and record["seeds"] == 1 else ""))
             continue
         text = f"{record[name]:.2f}"
         if f"{name}_low" in record:

@@ -99,6 +99,7 @@ def test_games_that_a_network_lacks_and_seeds_that_a_game_lacks_do_not_count(tmp
     row = aggregate_table(selected(tmp_path), final).rows[1]
     assert row[:3] == ["cnn_sparse_fls", "1", "1"]
     assert not any("[" in cell for cell in row), "no interval from one seed"
+    assert row[-1] == "one seed"
 
 
 def test_cells_that_are_empty_say_why(tmp_path):
