@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fls_jax.atari_head.metadata import TrialFilter
 from fls_jax.config import PRESETS, TrainConfig
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.process.allocator import restart_with_settings
@@ -131,6 +132,7 @@ class Gaze:
     """Film every trial with its gaze and saliency: RUN/video/<env_step>-gaze-<trial>.mp4."""
     fresh: bool = False
     """Score anew; former results are renamed to <name>.old-<n>."""
+    trial_filter: Annotated[TrialFilter, tyro.conf.arg(name="")] = field(default_factory=TrialFilter)
 
 
 @dataclass(frozen=True)

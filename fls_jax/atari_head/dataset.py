@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, Source
-from fls_jax.atari_head.metadata import GAMES, Metadata, Release, canonical_game, parse_metadata
+from fls_jax.atari_head.metadata import (
+    GAMES,
+    NOTHING_KNOWN,
+    Metadata,
+    Recording,
+    Release,
+    TrialFilter,
+    canonical_game,
+    parse_metadata,
+)
+from fls_jax.atari_head.text import encoding_of
 from fls_jax.errors import UserError
 
 _ARCHIVE = ".tar.bz2"
@@ -40,6 +50,7 @@ class Trial:
         frames: its archive or folder of PNGs, None if there is none.
         gaze: its text file, None if there is none.
         frames_in_metadata: its number of frames in ``meta_data.csv``, None if that says nothing.
+        recording: how it was recorded, as far as ``meta_data.csv`` says.
     """
 
     id: int
@@ -50,6 +61,7 @@ class Trial:
     frames: Source | None
     gaze: Source | None
     frames_in_metadata: int | None
+    recording: Recording = NOTHING_KNOWN
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,21 @@ class Dataset:
     def games(self) -> dict[str, int]:
         """Games found, as EnvPool spells them, with their numbers of trials, in alphabetical order."""
         return dict(sorted(Counter(trial.game for trial in self.trials if trial.game).items()))
+
+    def filtered(self, rule: TrialFilter) -> Dataset:
+        """The trials that count under a rule; what is left out is said among the problems.
+
+        Raises:
+            UserError: none is left.
+        """
+        reasons = {trial.id: rule.reason(trial.recording) for trial in self.trials}
+        kept = tuple(trial for trial in self.trials if reasons[trial.id] is None)
+        left_out = [f"{number} ({reason})" for number, reason in reasons.items() if reason]
+        if not left_out:
+            return self
+        if not kept:
+            raise UserError(f"The filters leave no trial of {self.root}: {'; '.join(left_out[:5])} ...")
+        return replace(self, trials=kept, problems=(f"left out: {', '.join(left_out)}", *self.problems))
 
     def select(self, game: str, ids: Iterable[int] | None = None) -> tuple[Trial, ...]:
         """Trials of `game` (any spelling), by number; with `ids`, those alone.
@@ -148,7 +175,8 @@ def _read_metadata(folder: Path) -> Metadata | None:
         return None
     try:
         with path.open("rb") as file:
-            return parse_metadata(file.read(_MAX_METADATA_BYTES).decode("utf-8", errors="replace"))
+            content = file.read(_MAX_METADATA_BYTES)
+            return parse_metadata(content.decode(encoding_of(content), errors="replace"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be used: {error}") from error
 
@@ -257,7 +285,13 @@ def _with_metadata(trial: Trial, metadata: Metadata | None, problems: list[str])
         )
         return trial
     highscore = trial.highscore or row.highscore
-    return replace(trial, game=row.game, highscore=highscore, frames_in_metadata=row.frames)
+    return replace(
+        trial,
+        game=row.game,
+        highscore=highscore,
+        frames_in_metadata=row.frames,
+        recording=row.recording,
+    )
 
 
 def _unique(trials: Iterable[Trial], problems: list[str]) -> tuple[Trial, ...]:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, MAX_FRAMES, Source, TrialError
+from fls_jax.atari_head.text import encoding_of, from_header, separator_of
 
 MAX_GAZE_BYTES = 1 << 27
 """A larger gaze file is not read: those of the release are a tenth of that."""
 MAX_SAMPLES = 100_000
 """A row with more samples is malformed: at 1000 Hz it would be one frame of 100 seconds."""
+_DECORATION = str.maketrans("", "", "\"'[](){}\ufeff")
+"""What programs put around fields and lists, and no field has in it."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def read_gaze(source: Source, run: str) -> GazeRecord:
     """
     try:
         with source.open(MAX_GAZE_BYTES) as raw:
-            lines = io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", errors="replace")
+            buffer = io.BufferedReader(raw)
+            lines = io.TextIOWrapper(buffer, encoding_of(buffer.peek(2)), errors="replace")
             record = parse_gaze(lines, run)
     except TrialError as error:
         raise TrialError(f"{source}: {error}") from error
@@ -62,28 +66,30 @@ def parse_gaze(lines: Iterable[str], run: str) -> GazeRecord:
     """Parse a gaze file's lines: a header, then a row a frame with its gaze as x0,y0,x1,y1,... or ``null``.
 
     A missing or malformed sample is left out and counted; nothing stands in for it. Where a frame has several
-    rows, the first counts.
+    rows, the first counts. Files that a spreadsheet has saved again are read too: blank lines before the
+    header, quotes and brackets, semicolons (numbers may then have a decimal comma) or tabs.
 
     Raises:
         TrialError: the header is not Atari-HEAD's, or no row belongs to `run`.
     """
-    lines = iter(lines)
-    header = [name.strip().lower() for name in next(lines, "").split(",")]
-    columns = len(
-        header
-    )  # frame_id, episode_id, score, duration(ms), unclipped_reward, action, gaze_positions
+    lines = from_header(lines)
+    first = next(lines, "").translate(_DECORATION)
+    separator = separator_of(first)
+    # frame_id, episode_id, score, duration(ms), unclipped_reward, action, gaze_positions
+    header = [name.strip().lower() for name in first.strip(f"{separator}\r\n").split(separator)]
+    columns = len(header)
     if columns < 2 or header[0] != "frame_id" or header[-1] != "gaze_positions":
         raise TrialError(f"no gaze file of Atari-HEAD: its first line is {','.join(header)[:120]!r}")
     samples: dict[int, np.ndarray] = {}
     without_gaze = malformed_rows = foreign = repeated = malformed_samples = 0
     for line in lines:
-        if not line.strip(" ,\r\n\t"):
+        if not line.strip(" ,;\r\n\t"):
             continue
-        fields = line.split(",", columns - 1)
+        fields = line.translate(_DECORATION).split(separator, columns - 1)
         match = FRAME_NAME.fullmatch(fields[0].strip())
         number = int(match["number"]) if match else 0
         gaze = fields[-1] if len(fields) == columns else ""
-        whole = len(fields) >= columns - 1 and gaze.count(",") < 2 * MAX_SAMPLES
+        whole = len(fields) >= columns - 1 and max(map(gaze.count, ",;\t")) < 2 * MAX_SAMPLES
         if match is None or not whole or not 1 <= number <= MAX_FRAMES:
             malformed_rows += 1
         elif match["run"] != run:
@@ -111,10 +117,13 @@ def parse_gaze(lines: Iterable[str], run: str) -> GazeRecord:
 
 def _parse_samples(text: str) -> tuple[np.ndarray, int]:
     """Samples float64 [k, 2] in the gaze field of one row, and how many were malformed."""
-    text = text.strip().rstrip(", \t")
+    text = text.strip().rstrip(",; \t")
     if not text or text.lower() == "null":
         return np.empty((0, 2)), 0
-    values = text.split(",")
+    if separator := next((mark for mark in ";\t" if mark in text), None):
+        values = text.replace(",", ".").split(separator)
+    else:
+        values = text.split(",")
     try:
         numbers = np.array(list(map(float, values)))
     except ValueError:

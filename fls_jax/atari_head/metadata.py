@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from fls_jax.atari_head.text import from_header, separator_of
+
 Release = Literal["v1", "v4"]
 
 GAMES = (
@@ -40,6 +42,62 @@ def canonical_game(name: str) -> str | None:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """How a trial was recorded, as v4's ``meta_data.csv`` says (its README); None where it does not.
+
+    Attributes:
+        frame_averaging: whether each picture is the average of two consecutive frames. No agent was trained
+            on such pictures.
+        load_trial: the trial that this one goes on from; 0 for one from the game's beginning.
+        avg_error, max_error: of the eye tracker's validation, in degrees of visual angle.
+        low_sample_rate: share of frames with few gaze samples.
+    """
+
+    frame_averaging: bool | None = None
+    load_trial: int | None = None
+    avg_error: float | None = None
+    max_error: float | None = None
+    low_sample_rate: float | None = None
+
+
+NOTHING_KNOWN = Recording()
+
+
+@dataclass(frozen=True)
+class TrialFilter:
+    """Which trials count, by how they were recorded; the defaults leave none out.
+
+    A trial of which the data set does not say what a filter asks is left out too.
+    """
+
+    no_averaged: bool = False
+    """Leave out trials whose pictures are averages of two frames (meta_data.csv: frame_averaging)."""
+    no_continued: bool = False
+    """Leave out trials that go on from another trial (load_trial)."""
+    avg_error: float | None = None
+    """Leave out trials with a larger average error of the eye tracker, in degrees (avg_error)."""
+    max_error: float | None = None
+    """Leave out trials with a larger greatest error of the eye tracker, in degrees (max_error)."""
+    low_sample_rate: float | None = None
+    """Leave out trials with a larger share of frames with few gaze samples, from 0 to 1 (low_sample_rate)."""
+
+    def reason(self, how: Recording) -> str | None:
+        """Why a trial is left out, None where it counts."""
+        if self.no_averaged and how.frame_averaging is not False:
+            return "averaged frames" if how.frame_averaging else "frame_averaging unknown"
+        if self.no_continued and how.load_trial != 0:
+            return "load_trial unknown" if how.load_trial is None else f"goes on from trial {how.load_trial}"
+        for name in ("avg_error", "max_error", "low_sample_rate"):
+            limit, value = getattr(self, name), getattr(how, name)
+            if limit is not None and (value is None or value > limit):
+                return f"{name} {'unknown' if value is None else format(value, 'g')}"
+        return None
+
+
+ALL_TRIALS = TrialFilter()
+
+
+@dataclass(frozen=True)
 class MetadataRow:
     """What ``meta_data.csv`` says of one trial.
 
@@ -48,12 +106,14 @@ class MetadataRow:
         game: EnvPool's spelling, or the file's own for a game that Atari-HEAD is not known to have.
         highscore: whether it belongs to the highscore part (v4 only).
         frames: frames of the whole trial, None where the field is not a number.
+        recording: how it was recorded (v4 only).
     """
 
     trial: int
     game: str
     highscore: bool
     frames: int | None
+    recording: Recording = NOTHING_KNOWN
 
 
 @dataclass(frozen=True)
@@ -68,11 +128,17 @@ class Metadata:
 def parse_metadata(text: str) -> Metadata:
     """Parse ``meta_data.csv`` of either release; blank rows are skipped, unreadable ones become problems.
 
+    Columns may be separated by commas, semicolons or tabs.
+
     Raises:
         ValueError: the header has neither release's columns.
     """
+    lines = text.removeprefix("\ufeff").replace("\0", "")
+    header_line = next(from_header(io.StringIO(lines)), "")
+    skipped = lines[: lines.find(header_line)].count("\n")
     try:
-        table = list(csv.reader(io.StringIO(text.removeprefix("\ufeff").replace("\0", ""))))
+        rows_of_text = csv.reader(from_header(io.StringIO(lines)), delimiter=separator_of(header_line))
+        table = list(rows_of_text)
     except csv.Error as error:
         raise ValueError(f"meta_data.csv is not a CSV file: {error}") from error
     header = [name.strip().lower() for name in table[0]] if table else []
@@ -82,7 +148,7 @@ def parse_metadata(text: str) -> Metadata:
         raise ValueError(f"meta_data.csv has the columns {', '.join(header)[:200]!r}: neither {expected}")
     rows: dict[int, MetadataRow] = {}
     problems = []
-    for line, fields in enumerate(table[1:], start=2):
+    for line, fields in enumerate(table[1:], start=skipped + 2):
         if not any(field.strip() for field in fields):
             continue
         values = dict(zip(header, (field.strip() for field in fields), strict=False))
@@ -94,8 +160,31 @@ def parse_metadata(text: str) -> Metadata:
             problems.append(f"meta_data.csv, line {line}: trial {number} again, the first row counts")
         else:
             highscore = _letters(game).endswith("highscore")
-            rows[number] = MetadataRow(number, canonical_game(game) or game, highscore, _integer(frames))
+            name = canonical_game(game) or game
+            rows[number] = MetadataRow(number, name, highscore, _integer(frames), _recording(values))
     return Metadata(release, rows, tuple(problems))
+
+
+def _recording(values: dict[str, str]) -> Recording:
+    averaging = values.get("frame_averaging", "").lower()
+    share = values.get("low_sample_rate", "")
+    percent = _number(share.removesuffix("%"))
+    return Recording(
+        {"true": True, "1": True, "false": False, "0": False}.get(averaging),
+        _integer(values.get("load_trial", "")),
+        _number(values.get("avg_error", "")),
+        _number(values.get("max_error", "")),
+        percent / 100 if percent is not None and share.endswith("%") else percent,
+    )
+
+
+def _number(text: str) -> float | None:
+    """A number that is finite and not negative; None for anything else."""
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None
 
 
 def _integer(text: str) -> int | None:

@@ -26,8 +26,9 @@ def decode_png(data: bytes) -> np.ndarray:
     """
     if not data.startswith(_START):
         raise ValueError("not a PNG")
-    if struct.unpack(">II", data[len(_START) : len(_START) + 8].ljust(8, b"\0")) != SCREEN[::-1]:
-        raise ValueError("not 160x210")
+    width, height = struct.unpack(">II", data[len(_START) : len(_START) + 8].ljust(8, b"\0"))
+    if (height, width) != SCREEN:
+        raise ValueError(f"{width}x{height} and not 160x210")
     position, kind = 8, b""
     while kind != b"IEND":
         header = data[position : position + 8]

@@ -9,6 +9,8 @@ from fls_jax.atari_head.archives import EncodedFrames, TrialError, read_frames
 from fls_jax.atari_head.dataset import Trial
 from fls_jax.atari_head.gaze_file import GazeRecord, read_gaze
 
+AVERAGED = "its pictures are averages of two frames (frame_averaging), which no agent was trained on"
+
 
 @dataclass(frozen=True)
 class TrialData:
@@ -21,6 +23,12 @@ class TrialData:
     frames: EncodedFrames
     gaze: GazeRecord
     undecodable: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def first_undecodable(self) -> str | None:
+        """The first such picture by number and the reason, None where there is none."""
+        number = min(self.undecodable, default=None)
+        return None if number is None else f"picture {number:,}: {self.undecodable[number]}"
 
 
 def read_trial(trial: Trial, wanted: Callable[[int], bool] | None = None) -> TrialData:
@@ -47,7 +55,9 @@ class TrialReport:
         frames: length n of the trial, its highest frame number.
         frames_missing: numbers below n without a picture.
         frames_repeated: pictures left out because their number had come before.
+        frame_averaging, load_trial, avg_error, max_error, low_sample_rate: as in Recording.
         frames_undecodable: needed pictures that are truncated, damaged or not 160x210.
+        first_undecodable: the number of the first of them, and why it does not decode.
         members_ignored: archive members that are no pictures of this run.
         rows: rows of the gaze file that count.
         rows_without_gaze, rows_malformed, rows_foreign, rows_repeated: as in GazeRecord.
@@ -71,6 +81,7 @@ class TrialReport:
     frames_missing: int
     frames_repeated: int
     frames_undecodable: int
+    first_undecodable: str | None
     members_ignored: int
     rows: int
     rows_without_gaze: int
@@ -85,6 +96,11 @@ class TrialReport:
     observations: int
     observations_left_out: int
     observations_without_gaze: int
+    frame_averaging: bool | None
+    load_trial: int | None
+    avg_error: float | None
+    max_error: float | None
+    low_sample_rate: float | None
 
     def problems(self) -> list[str]:
         """Sentences for the user, one for each kind of thing that was left out or does not agree."""
@@ -102,6 +118,10 @@ class TrialReport:
             "observations left out": self.observations_left_out,
         }
         sentences = [f"{count:,} {what}" for what, count in counts.items() if count]
+        if self.first_undecodable:
+            sentences.append(f"the first that does not decode is {self.first_undecodable}")
+        if self.frame_averaging:
+            sentences.append(AVERAGED)
         if self.frames_in_metadata not in (None, self.frames):
             sentences.append(f"{self.frames:,} frames, but {self.frames_in_metadata:,} in meta_data.csv")
         return sentences

@@ -163,7 +163,11 @@ class _Pass:
         with ProgressDisplay(title, observations.asked, "reading ...") as progress:
             scores = self.scoring.score(observations, trial.id, others, self.shown_by(progress))
             if not len(scores.frames):
-                raise TrialError(f"none of its {observations.asked} observations has all its pictures")
+                bad = observations.data.first_undecodable
+                raise TrialError(
+                    f"none of its {observations.asked} observations has all its pictures"
+                    + (f" (the first that does not decode is {bad})" if bad else "")
+                )
             report = observations.report()
             seconds = time.perf_counter() - begun
             speed = len(scores.frames) / seconds
@@ -257,6 +261,7 @@ class _Pass:
             "trials": {
                 "asked": asked,
                 "scored": scored,
+                "averaged": [t for t in scored if self.entries[t]["report"].get("frame_averaging")],
                 "failed": {t: e["reason"] for t, e in self.entries.items() if not e["scored"]},
             },
             "observations": sum(part.observations for part in statistics),

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from fls_jax.agent import load_agent
 from fls_jax.atari_head.archives import TrialError
 from fls_jax.atari_head.dataset import Dataset, open_dataset
-from fls_jax.atari_head.metadata import canonical_game
+from fls_jax.atari_head.metadata import ALL_TRIALS, TrialFilter, canonical_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
@@ -36,6 +36,7 @@ def gaze(
     out: Path | None = None,
     video: bool = False,
     fresh: bool = False,
+    trial_filter: TrialFilter = ALL_TRIALS,
 ) -> list[dict[str, Any]]:
     """Score runs against Atari-HEAD, print their tables, and with `out` write the study over all of them.
 
@@ -49,6 +50,7 @@ def gaze(
         out: folder of the study, which has controls.
         video: also film every trial that was scored, to RUN/video/<env_step>-gaze-<trial>.mp4.
         fresh: score anew what was scored before; former results are kept under another name.
+        trial_filter: which trials count, by how they were recorded; the others are as if they were not there.
 
     Raises UserError where the data set or a run cannot be used. Of several runs, those of games that the data
     set has not are left out with a note, and one that fails does not keep the others from being scored.
@@ -58,9 +60,11 @@ def gaze(
     protocol = protocol or ("both" if out else "aligned")
     settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls)
     with StopFlag("this batch of frames", "trials that were written stand") as stop:
-        dataset = open_dataset(atari_head)
+        dataset = open_dataset(atari_head).filtered(trial_filter)
         _show_problems(dataset)
         folders = _with_gaze(_expanded(runs), dataset)
+        if len(folders) > len(runs):  # found below a folder: said before anything is written into them
+            print(f"{len(folders)} runs: {', '.join(map(str, folders))}", flush=True)
         if out is not None:
             make_folder(out)  # tried before the work
         job = _Job(Atlas(dataset), stop, fresh, video, alone=len(folders) == 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import islice
 from typing import Literal, NamedTuple, TypeVar, get_args
 
@@ -171,6 +172,7 @@ class TrialObservations:
             frames_missing=data.frames.length - len(data.frames.numbers),
             frames_repeated=data.frames.repeated,
             frames_undecodable=len(data.undecodable),
+            first_undecodable=data.first_undecodable,
             members_ignored=data.frames.ignored,
             rows=len(gaze.rows),
             rows_without_gaze=gaze.rows_without_gaze,
@@ -187,6 +189,7 @@ class TrialObservations:
             observations_without_gaze=int(
                 np.count_nonzero((on_screen[last] - on_screen[first]).sum(axis=1) == 0)
             ),
+            **asdict(trial.recording),
         )
 
     def _sample_ranges(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

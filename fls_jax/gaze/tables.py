@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import MAIN_METRICS, OF_A_NETWORK, Layout, by_setting, percent
 from fls_jax.runs.contents import DIFFERENCE, gaze_rows
@@ -38,6 +39,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     for name, scores in gaze_rows(summary).items():
         if name.removeprefix(DIFFERENCE) in OF_A_NETWORK and name.startswith(DIFFERENCE):
             console.print(f"{name}: {_differences(scores)}", markup=False, soft_wrap=True)
+    for trial in summary["trials"].get("averaged", ()):
+        console.print(f"Trial {trial}: {AVERAGED}", markup=False, soft_wrap=True)
     for trial, reason in summary["trials"]["failed"].items():
         console.print(f"Trial {trial} failed: {reason}", markup=False, soft_wrap=True)
 

@@ -22,7 +22,10 @@ import numpy as np
 
 HEADER = "frame_id,episode_id,score,duration(ms),unclipped_reward,action,gaze_positions"
 V1_METADATA = "TrialNumber,Game,SubjectID,NumberOfFrames,Remarks"
-V4_METADATA = "GameName,trial_id,subject_id,load_trial,highest_score,total_frame,frame_averaging,fps"
+V4_METADATA = (
+    "GameName,trial_id,subject_id,load_trial,highest_score,total_frame,max_error,avg_error,low_sample_rate,"
+    "frame_averaging,fps"
+)
 Samples = Sequence[tuple[float, float]]
 
 
@@ -80,6 +83,9 @@ class SyntheticTrial:
     game: str = "MsPacman"
     highscore: bool = False
     subject: str = "RZ"
+    averaged: bool = False
+    load_trial: int = 0
+    avg_error: float = 0.34
     extra: dict[str, bytes] = field(default_factory=dict)  # further members of the archive, by whole name
 
     @property
@@ -135,7 +141,8 @@ def metadata(trials: Iterable[SyntheticTrial], release: str) -> str:
         rows = [f"{t.id}, {t.game.capitalize()} ,{t.subject},{len(t.pngs)},\n,,,," for t in trials]
         return "\r\n".join([V1_METADATA, *rows, ",,,,", ""])
     rows = [
-        f"{v4_name(t.game)}{'_highscore' * t.highscore},{t.id}, {t.subject},0,21070,{len(t.pngs)},FALSE,20"
+        f"{v4_name(t.game)}{'_highscore' * t.highscore},{t.id}, {t.subject},{t.load_trial},21070,"
+        f"{len(t.pngs)},0.73,{t.avg_error},1.20%,{str(t.averaged).upper()},20"
         for t in trials
     ]
     return "\r\n".join([V4_METADATA, *rows, ""])

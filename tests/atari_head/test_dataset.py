@@ -8,6 +8,7 @@ import pytest
 
 from fls_jax.atari_head.archives import TrialError
 from fls_jax.atari_head.dataset import open_dataset
+from fls_jax.atari_head.metadata import TrialFilter
 from fls_jax.atari_head.trial import read_trial
 from fls_jax.errors import UserError
 from tests.atari_head.synthetic import make_trial, metadata, write_pair, write_v1, write_v4
@@ -228,3 +229,21 @@ def test_other_files_and_unfinished_downloads_are_passed_over(tmp_path, trials):
     with pytest.raises(TrialError, match="neither an archive"):
         read_trial(dataset.select("MsPacman", [53])[0])
     assert not (tmp_path.parent / f"{trials[0].stem.replace('52_', '53_')}.txt").exists()
+
+
+def test_trials_are_filtered_by_how_they_were_recorded(tmp_path, trials):
+    trials[0].averaged, trials[1].load_trial = True, 89
+    dataset = open_dataset(write_v4(tmp_path, trials))
+    assert [trial.recording.frame_averaging for trial in dataset.trials] == [False, True, False]
+    assert dataset.filtered(TrialFilter()) is dataset
+    kept = dataset.filtered(TrialFilter(no_averaged=True, no_continued=True))
+    assert [trial.id for trial in kept.trials] == [7]
+    assert kept.problems[0] == "left out: 52 (averaged frames), 118 (goes on from trial 89)"
+    with pytest.raises(UserError, match=r"leave no trial of .*: 7 \(avg_error 0.34\)"):
+        dataset.filtered(TrialFilter(avg_error=0.1))
+
+
+def test_metadata_in_another_encoding(tmp_path, trials):
+    root = write_v4(tmp_path, trials)
+    (root / "meta_data.csv").write_bytes((root / "meta_data.csv").read_text().encode("utf-16"))
+    assert [trial.frames_in_metadata for trial in open_dataset(root).trials] == [11, 9, 10]

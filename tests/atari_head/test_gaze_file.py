@@ -141,3 +141,49 @@ def test_a_missing_or_too_large_file_fails_with_its_name(tmp_path, monkeypatch):
     path.write_text(HEADER + "\n" + "RZ_1_1,0,0,50,0,0,1,2\n" * 100)
     with pytest.raises(TrialError, match="larger than"):
         read_gaze(Source("text", path), "RZ_1")
+
+
+PLAIN = f"{HEADER}\nRZ_1_1,0,0,50,0,3,89.47,152.56,-1.5,2.25\nRZ_1_2,0,0,50,0,0,null\nRZ_1_3,0,0,50,0,0,7,8\n"
+LISTS = ("89.47,152.56,-1.5,2.25", "null", "7,8")
+
+
+def as_lists(left: str, right: str) -> str:
+    """The gaze of each row between these marks."""
+    rows = PLAIN.splitlines()
+    marked = (
+        f"{row.removesuffix(gaze)}{left}{gaze}{right}" for row, gaze in zip(rows[1:], LISTS, strict=True)
+    )
+    return "\n".join([rows[0], *marked])
+
+
+RESAVED = {
+    "quoted": as_lists('"', '"'),
+    "in brackets": as_lists("[", "]"),
+    "quoted in brackets": as_lists('"[', ']"'),
+    "pairs in brackets": PLAIN.replace("89.47,152.56,-1.5,2.25", "[(89.47, 152.56), (-1.5, 2.25)]"),
+    "every field quoted": "\n".join(",".join(f'"{x}"' for x in row.split(",")) for row in PLAIN.splitlines()),
+    "padded to a rectangle": PLAIN.replace("gaze_positions", "gaze_positions,,,").replace("null", "null,,,"),
+    "blank lines before the header": "\r\n,,,\n \n" + PLAIN,
+    "semicolons": PLAIN.replace(",", ";"),
+    "semicolons and decimal commas": PLAIN.replace(",", ";").replace(".", ","),
+    "semicolons, the gaze with commas": "\n".join(";".join(row.split(",", 6)) for row in PLAIN.splitlines()),
+    "tabs": PLAIN.replace(",", "\t"),
+}
+
+
+@pytest.mark.parametrize("text", RESAVED.values(), ids=RESAVED)
+def test_what_a_spreadsheet_saved_again_is_read_whole(text):
+    record = parse_gaze(text.splitlines(keepends=True), "RZ_1")
+    assert samples(record, 1) == [(89.47, 152.56), (-1.5, 2.25)]
+    assert samples(record, 2) == []
+    assert samples(record, 3) == [(7, 8)]
+    assert (record.malformed_samples, record.malformed_rows, record.rows_without_gaze) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_every_unicode_encoding_is_read(tmp_path, encoding):
+    path = tmp_path / "gaze.txt"
+    path.write_bytes(PLAIN.encode(encoding))
+    record = read_gaze(Source("text", path), "RZ_1")
+    assert samples(record, 1) == [(89.47, 152.56), (-1.5, 2.25)]
+    assert record.rows.tolist() == [1, 2, 3]

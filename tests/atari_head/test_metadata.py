@@ -3,7 +3,14 @@ from __future__ import annotations
 import envpool
 import pytest
 
-from fls_jax.atari_head.metadata import GAMES, canonical_game, parse_metadata
+from fls_jax.atari_head.metadata import (
+    GAMES,
+    NOTHING_KNOWN,
+    Recording,
+    TrialFilter,
+    canonical_game,
+    parse_metadata,
+)
 from tests.atari_head.synthetic import v4_name
 
 
@@ -73,3 +80,46 @@ def test_a_game_of_unknown_name_keeps_it():
 def test_other_tables_are_refused_with_the_columns_that_are_expected(text):
     with pytest.raises(ValueError, match=r"trialnumber, game, numberofframes nor trial_id|not a CSV"):
         parse_metadata(text)
+
+
+V4 = (
+    "GameName,trial_id,subject_id,load_trial,highest_score,total_frame,max_error,avg_error,low_sample_rate,"
+    "frame_averaging,fps\n"
+    "ms_pacman_highscore,118,R,89,66480,17814,0.73,0.34,1.20%,TRUE,20\n"
+    "breakout,198,R,0,425,13938,0.86,x,0.011,FALSE,20\n"
+)
+
+
+def recordings(text: str) -> dict[int, Recording]:
+    return {row.trial: row.recording for row in parse_metadata(text).rows.values()}
+
+
+def test_how_a_trial_was_recorded_is_read():
+    assert recordings(V4) == {
+        118: Recording(True, 89, 0.34, 0.73, 0.012),
+        198: Recording(False, 0, None, 0.86, 0.011),
+    }
+    assert recordings("TrialNumber,Game,NumberOfFrames\n1,Enduro,5\n") == {1: NOTHING_KNOWN}
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_and_blank_lines_before_the_header(separator):
+    text = "\ufeff\n\n" + V4.replace(",", separator).replace(".", ",")
+    assert recordings(text) == recordings(V4)
+    broken = text + separator.join(["alien", "x"]) + "\n"
+    assert parse_metadata(broken).problems == ("meta_data.csv, line 6: no trial number or no game, left out",)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reasons"),
+    [
+        (TrialFilter(), [None, None, None]),
+        (TrialFilter(no_averaged=True), ["averaged frames", None, "frame_averaging unknown"]),
+        (TrialFilter(no_continued=True), ["goes on from trial 89", None, "load_trial unknown"]),
+        (TrialFilter(avg_error=0.5), [None, "avg_error unknown", "avg_error unknown"]),
+        (TrialFilter(max_error=0.8), [None, "max_error 0.86", "max_error unknown"]),
+        (TrialFilter(low_sample_rate=0.011), ["low_sample_rate 0.012", None, "low_sample_rate unknown"]),
+    ],
+)
+def test_trials_are_left_out_by_how_they_were_recorded(rule, reasons):
+    assert [rule.reason(how) for how in (*recordings(V4).values(), NOTHING_KNOWN)] == reasons

@@ -16,12 +16,14 @@ import pytest
 
 from fls_jax.agent import load_agent
 from fls_jax.atari_head.dataset import open_dataset
+from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.errors import UserError
 from fls_jax.gaze import gaze_pass, trial_pass
 from fls_jax.gaze.controls import CONTROLS, random_maps
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
 from fls_jax.gaze.observations import open_trial
 from fls_jax.gaze.scoring import METRICS, draw_other_frames, frame_keys
+from fls_jax.gaze.tables import print_summary
 from fls_jax.gaze.trial_pass import TrialPass
 from fls_jax.process.interruption import StopFlag
 from tests.atari_head.synthetic import make_trial, write_v1, write_v4
@@ -302,7 +304,8 @@ def test_a_trial_that_cannot_be_read_fails_alone(home, run, tmp_path, capsys):
 def test_no_trial_that_can_be_read_is_an_error_with_the_reasons(home, run, tmp_path):
     trial = make_trial(7, 45)
     trial.pngs = [b"no picture"] * 45
-    with pytest.raises(UserError, match="trial 7: none of its 11 observations has all its pictures"):
+    reason = r"none of its 11 observations has all its pictures \(the first .* is picture 1: not a PNG\)"
+    with pytest.raises(UserError, match=f"trial 7: {reason}"):
         score(run, write_v1(tmp_path / "data", [trial]))
 
 
@@ -314,7 +317,24 @@ def test_what_is_left_out_is_counted(home, run, tmp_path):
     assert entry["observations"] == 11 - 4
     assert entry["report"]["frames_undecodable"] == 1
     assert "1 pictures that do not decode" in entry["problems"]
+    assert "the first that does not decode is picture 21: truncated" in entry["problems"]
     assert not set(read(run).frames["frame"]) & {20, 24, 28, 32}
+
+
+def test_averaged_pictures_are_told_in_report_summary_and_table(run, tmp_path, capsys):
+    """`frame_averaging`: two consecutive frames averaged, on which no agent was trained."""
+    trials = [make_trial(7, 45, averaged=True, load_trial=5), make_trial(9, 45)]
+    summary = score(run, write_v4(tmp_path / "data", trials), controls=False)
+    averaged, plain = read(run).trials
+    assert AVERAGED in averaged["problems"]
+    assert AVERAGED not in plain["problems"]
+    how = ("frame_averaging", "load_trial", "avg_error", "max_error", "low_sample_rate")
+    assert [averaged["report"][name] for name in how] == [True, 5, 0.34, 0.73, 0.012]
+    assert [plain["report"][name] for name in how] == [False, 0, 0.34, 0.73, 0.012]
+    assert summary["trials"]["averaged"] == [7]
+    capsys.readouterr()
+    print_summary(summary)
+    assert f"Trial 7: {AVERAGED}\n" in capsys.readouterr().out
 
 
 def test_a_game_that_is_not_there_lists_the_games_that_are(home, tmp_path):

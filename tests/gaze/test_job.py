@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from fls_jax.atari_head.download import RECORDS
+from fls_jax.atari_head.metadata import TrialFilter
 from fls_jax.cli import AtariHead, Gaze, parse
 from fls_jax.errors import UserError
 from fls_jax.gaze import gaze_pass
@@ -64,6 +65,9 @@ def test_every_option_reaches_its_field():
         video=True,
         fresh=True,
     )
+    words = "gaze run --atari-head data --no-averaged --no-continued --avg-error 0.5 --low-sample-rate 0.1"
+    rule = TrialFilter(no_averaged=True, no_continued=True, avg_error=0.5, low_sample_rate=0.1)
+    assert parse(words.split()) == Gaze((Path("run"),), Path("data"), trial_filter=rule)
     assert parse(["gaze", "run", "--atari-head", "data"]) == Gaze((Path("run"),), Path("data"))
     words = "atari-head download --game Breakout --dir data --release v1 --server http://localhost:1"
     expected = AtariHead("download", "Breakout", Path("data"), "v1", "http://localhost:1")
@@ -119,6 +123,8 @@ def test_a_study_over_a_folder_of_runs(home, runs, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "Pong" in text
     assert "is left out" in text
+    listed = [f"MsPacman/{network}/seed{seed}" for network, seed in (("cnn", 1), (NETWORK, 1), (NETWORK, 9))]
+    assert f"3 runs: {', '.join(str(runs / name) for name in listed)}\n" in text.split("reading ...")[0]
     study = pd.read_csv(tmp_path / "out" / "study.csv").set_index(["protocol", "network", "map", "metric"])
     for protocol in ("aligned", "paper"):
         values = [
