@@ -7,9 +7,10 @@ maps = agent.saliency(observations)
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,8 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size, over_blocks
 from fls_jax.networks.geometry import attention_shape, conv_geometry
-from fls_jax.networks.modules import ActorCritic
-from fls_jax.networks.specs import NETWORKS, network_spec
+from fls_jax.networks.modules import ActorCritic, initial_params
+from fls_jax.networks.specs import NETWORKS, NetworkSpec, network_spec
 from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.folder import RunFolder
 from fls_jax.saliency.controls import uniform_map
@@ -67,9 +68,36 @@ class Agent:
         self.config, self.step, self.actions, self.preprocessing = config, step, actions, preprocessing
         self.network, self.game = config.network, config.game
         self.spec = network_spec(config.network)
-        self._built = _build(config.network, len(actions), config.compute_dtype)
+        self.params: Params = params
+        self._settle()
+
+    def _settle(self) -> None:
+        """Build the network, and move the parameters to this process's device."""
+        self._built = _build(self.spec, len(self.actions), self.config.compute_dtype)
         self.module = self._built.module
-        self.params: Params = jax.device_put(params)
+        self.params = jax.device_put(self.params)
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: parameters as NumPy arrays, nothing compiled."""
+        compiled = ("_built", "module", "_process")
+        state = {name: value for name, value in vars(self).items() if name not in compiled}
+        return state | {"params": jax.device_get(self.params)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._settle()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 letters that other parameters, or other shapes, do not share."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(self.params)):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            digest.update(
+                f"{name} {leaf.dtype} {leaf.shape} ".encode() + np.ascontiguousarray(leaf).tobytes()
+            )
+        return digest.hexdigest()[:16]
 
     def __repr__(self) -> str:
         return f"<Agent {self.network} for {self.game} at step {self.step:,}>"
@@ -80,7 +108,7 @@ class Agent:
         Raises TypeError for another dtype and ValueError for another shape. Batches are padded to a few
         sizes, so that at most six or eight are ever compiled.
         """
-        observations = _checked(observations)
+        observations = self._check(observations)
         if not len(observations):
             h, w = attention_shape(self.spec)
             return AgentOutput(*(np.zeros((0, *s), np.float32) for s in [(len(self.actions),), (), (h, w)]))
@@ -121,13 +149,21 @@ class Agent:
         **parameters: Any,
     ) -> dict[Target, np.ndarray]:
         """As `saliency`, for several targets from the same passes through the network: maps by target."""
-        observations = _checked(observations)
+        observations = self._check(observations)
         numbers = [self._target(target) for target in targets]
         parameters = self._with_geometry(method, parameters)
         maps = compute_targets(
             self._built.forward, self.params, observations, method, numbers, key, **parameters
         )
         return {target: maps[number] for target, number in zip(targets, numbers, strict=True)}
+
+    def _check(self, observations: Any) -> np.ndarray:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "This agent was loaded before the process forked, and JAX hangs in a fork's child: start the "
+                'children with multiprocessing.get_context("spawn"); an agent can be sent to them.'
+            )
+        return _checked(observations)
 
     def _target(self, target: Target) -> Target:
         """An action's name as its number."""
@@ -150,7 +186,7 @@ class Agent:
         return parameters
 
     def untrained(self, seed: int = 0) -> Agent:
-        """The same network for the same game with fresh random parameters: a control, at step 0."""
+        """The same network as a training with this seed begins with, at step 0: a control."""
         params = self._built.initialise(jax.random.key(seed))
         return Agent(self.config, params, 0, self.actions, self.preprocessing)
 
@@ -205,9 +241,9 @@ class _Network(NamedTuple):
 
 
 @cache
-def _build(network: str, num_actions: int, dtype: str) -> _Network:
+def _build(spec: NetworkSpec, num_actions: int, dtype: str) -> _Network:
     module = ActorCritic(
-        network_spec(network),
+        spec,
         num_actions,
         dtype=jnp.dtype(dtype),
         chunk_size=default_chunk_size(),
@@ -218,10 +254,7 @@ def _build(network: str, num_actions: int, dtype: str) -> _Network:
         output: Any = module.apply({"params": params}, observations)
         return output
 
-    def initialise(key: jax.Array) -> Params:
-        return module.init(key, jnp.zeros((1, *OBSERVATION), jnp.uint8))["params"]
-
-    return _Network(module, jax.jit(forward), jax.jit(initialise))
+    return _Network(module, jax.jit(forward), jax.jit(partial(initial_params, module)))
 
 
 _project = jax.jit(project, static_argnums=(1, 2))

@@ -79,9 +79,9 @@ class TrainConfig:
     keep_every: int = _operational(0)
     """Also keep, forever, the first checkpoint of every this many agent steps; 0: none."""
     env_threads: int = _operational(0)
-    """EnvPool's threads; 0: one per core, at most one per environment."""
+    """EnvPool's threads; 0: one for each core that the process may use, at most one per environment."""
     devices: int = _operational(0)
-    """Devices to train on, data parallel; 0: all on an accelerator, one on a CPU."""
+    """Devices to train on, data parallel; 0: one on a CPU, else as many as divide the samples."""
 
     @property
     def steps_per_update(self) -> int:
@@ -126,6 +126,11 @@ class TrainConfig:
             raise UserError(
                 f"{self.steps_per_update} samples an update do not divide into {self.minibatches} equal "
                 "minibatches: change --minibatches, --num-envs or --rollout-length."
+            )
+        if self.minibatch_size < 2:
+            raise UserError(
+                f"--minibatches is {self.minibatches}, which leaves one sample to each, whose normalised "
+                "advantage is 0, so nothing would be learnt: choose fewer, or raise --num-envs or --rollout-length."
             )
         if self.microbatch and self.minibatch_size % self.microbatch:
             raise UserError(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -15,7 +18,10 @@ import pytest
 
 import fls_jax
 from fls_jax.errors import UserError
+from fls_jax.networks.specs import NETWORKS
+from fls_jax.ppo.trainer import Trainer
 from tests.oracles import networks as oracle
+from tests.processes import run_python
 from tests.run_folders import ACTIONS, add_checkpoint, edit_config, write_run
 from tests.runs import two_process_save
 
@@ -125,6 +131,69 @@ def test_untrained_is_the_same_network_with_other_parameters(run, rng):
     np.testing.assert_array_equal(fresh(seen).logits, agent.untrained(seed=3)(seen).logits)
     assert not np.array_equal(fresh(seen).attention, agent(seen).attention)
     assert not np.array_equal(fresh(seen).attention, agent.untrained(seed=4)(seen).attention)
+
+
+def test_untrained_is_where_the_training_began(run):
+    agent = fls_jax.load_agent(run[0])
+    trainer = Trainer(dataclasses.replace(agent.config, num_envs=1, rollout_length=8, minibatches=1, seed=5))
+    trainer.close()
+    ours, theirs = agent.untrained(seed=5).params, trainer.state.params
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_changed_entry_of_the_same_shapes_is_another_network(run, rng, monkeypatch):
+    seen = observations(rng, 2)
+    before = fls_jax.load_agent(run[0])(seen).attention
+    spec = NETWORKS["cnn_sparse_fls_pool"]
+    changed = dataclasses.replace(spec, attention=dataclasses.replace(spec.attention, score="sigmoid"))
+    monkeypatch.setitem(cast("dict[str, Any]", NETWORKS), "cnn_sparse_fls_pool", changed)
+    after = fls_jax.load_agent(run[0])(seen).attention
+    # Both are functions of the same scores s: log(1 + e^s) and 1 / (1 + e^-s).
+    np.testing.assert_allclose(after, 1 - np.exp(-before), rtol=1e-4, atol=1e-5)
+
+
+def test_parameters_have_a_fingerprint(run, tmp_path):
+    agent = fls_jax.load_agent(run[0])
+    assert re.fullmatch("[0-9a-f]{16}", agent.fingerprint)
+    assert fls_jax.load_agent(run[0]).fingerprint == agent.fingerprint
+    assert agent.untrained().fingerprint != agent.fingerprint
+    write_run(tmp_path, seed=1)
+    assert fls_jax.load_agent(tmp_path).fingerprint != agent.fingerprint
+
+
+def test_an_agent_can_be_pickled(run, rng):
+    agent = fls_jax.load_agent(run[0])
+    seen = observations(rng, 2)
+    again = pickle.loads(pickle.dumps(agent))
+    assert repr(again) == repr(agent)
+    for ours, theirs in zip(again(seen), agent(seen), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+FORK = """
+import os, sys, warnings
+import numpy as np
+import fls_jax
+warnings.simplefilter("ignore")
+agent = fls_jax.load_agent(sys.argv[1])
+seen = np.zeros((1, 84, 84, 4), np.uint8)
+agent(seen)
+child = os.fork()
+if child == 0:
+    try:
+        agent(seen)
+    except RuntimeError as error:
+        print(error, flush=True)
+        os._exit(7)
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_call_in_the_child_of_a_fork_is_a_sentence(run):
+    assert 'get_context("spawn")' in run_python(["-c", FORK, str(run[0])]).stdout
 
 
 def test_wrong_observations_are_told_what_was_expected(run):

@@ -60,6 +60,8 @@ def test_smoke_is_the_paper_but_short():
         ({"minibatches": 0}, ["--minibatches", "0", "at least 1"]),
         ({"minibatches": 3}, ["1024", "3 equal", "--minibatches"]),
         ({"minibatches": 2048}, ["1024", "2048 equal"]),
+        ({"minibatches": 1024}, ["--minibatches", "1024", "one sample", "nothing would be learnt"]),
+        ({"num_envs": 2, "rollout_length": 4, "minibatches": 8}, ["--minibatches", "one sample"]),
         ({"learning_rate": -1.0}, ["--learning-rate", "-1.0", "at least 0"]),
         ({"learning_rate": float("nan")}, ["--learning-rate", "nan", "finite"]),
         ({"learning_rate": float("inf")}, ["--learning-rate", "inf", "finite"]),

@@ -96,6 +96,11 @@ class EmulatedGame:
             self._see(np.maximum(*screens))
         return reward, ended or 0 < self._ale.lives() < lives, ended
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the game is over, and not only at its limit."""
+        return self._ale.game_over()
+
     def observation(self) -> np.ndarray:
         """The stack: uint8 [4, 84, 84], oldest frame first."""
         return self._stack
@@ -158,19 +163,23 @@ class InfiniteBreakoutPool:
             game.start()
         return np.stack([game.observation() for game in self._games])
 
-    def advance(self, actions: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def advance(
+        self, actions: np.ndarray, ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Act in environments `ids`, int [k] and int [k]; the others idle.
 
-        Returns observations uint8 [k, 4, 84, 84] to act on next, raw rewards float64 [k], and bool [k]:
-        whose game ended or was cut.
+        Returns observations uint8 [k, 4, 84, 84] to act on next, raw rewards float64 [k], and bool [k] twice:
+        whose game ended or was cut, and whose was cut by the limit alone.
         """
-        rewards, ended = np.zeros(len(ids)), np.zeros(len(ids), bool)
+        rewards = np.zeros(len(ids))
+        ended, cut = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
         for place, (action, number) in enumerate(zip(actions.tolist(), ids.tolist(), strict=True)):
             game = self._games[number]
             rewards[place], life_ended, ended[place] = game.act(action)
+            cut[place] = ended[place] and not game.is_over
             if life_ended:
                 ended[place] |= game.start()
-        return np.stack([self._games[number].observation() for number in ids]), rewards, ended
+        return np.stack([self._games[number].observation() for number in ids]), rewards, ended, cut
 
     def close(self) -> None:
         """Let go of the emulators."""

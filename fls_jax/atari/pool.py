@@ -8,7 +8,6 @@ stacked, lives as episodes. How EnvPool differs from Baselines is listed in docs
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from functools import cache
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from envpool.atari.registration import atari_game_list
 
 from fls_jax.errors import UserError
+from fls_jax.process.cores import available_cores
 from fls_jax.types import EnvStep
 
 
@@ -119,7 +119,8 @@ class AtariPool:
         max_episode_steps: a whole game is cut after this many agent steps (4 frames each).
         clip_rewards: training rewards are the sign of the raw ones.
         sticky_actions: probability that the emulator repeats the last action at a frame.
-        threads: EnvPool's worker threads; 0 is one per core, at most one per environment.
+        threads: EnvPool's worker threads; 0 is one for each core that the process may use, at most one an
+            environment.
         screens: also keep the colour screens of the observations, at the cost of a second emulator a game.
 
     Raises UserError for a game that is not there.
@@ -141,7 +142,7 @@ class AtariPool:
         options: dict[str, Any] = {
             "num_envs": num_envs,
             "seed": seed,
-            "num_threads": threads or min(num_envs, os.cpu_count() or 1),
+            "num_threads": threads or min(num_envs, available_cores()),
             "max_episode_steps": max_episode_steps,
             "episodic_life": True,
             "reward_clip": clip_rewards,

@@ -122,7 +122,6 @@ class _Job:
                 act,
                 jax.random.fold_in(jax.random.key(settings.seed), number),
                 range(first, first + settings.games_in_round(number)),
-                settings.max_steps(game),
                 lambda game: progress.add(game.score),
                 lambda: bool(self.stop),
             )
@@ -153,6 +152,7 @@ class _Job:
             "game": agent.game,
             "network": agent.network,
             "env_step": agent.step,
+            "parameters": agent.fingerprint,
             **self.settings.to_json(),
             "max_episode_steps": self.settings.max_steps(agent.game),
             "sticky_actions": agent.config.sticky_actions,

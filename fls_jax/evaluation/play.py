@@ -26,7 +26,7 @@ class Game:
     """One finished game.
 
     environment: 0 to N-1. number: which of its environment's games, from 0. score: raw return of the
-    whole game. steps: agent steps. seconds: wall clock. cut: ended by the limit of agent steps.
+    whole game. steps: agent steps. seconds: wall clock. cut: ended by the limit of agent steps alone.
     """
 
     environment: int
@@ -93,7 +93,6 @@ def play_round(
     act: Act,
     key: jax.Array,
     games: range,
-    max_steps: int,
     ended: Callable[[Game], None],
     stop: Callable[[], bool],
 ) -> list[Game] | None:
@@ -103,7 +102,6 @@ def play_round(
 
     Args:
         games: the numbers that an environment's games have in the whole evaluation.
-        max_steps: the limit at which the pool cuts games.
         ended: called with every game that ends.
         stop: asked before every step.
     """
@@ -119,17 +117,16 @@ def play_round(
         if stop():
             return None
         actions = act(observations[ids], key, t)
-        observations[ids], rewards, over = pool.advance(actions, ids)
+        observations[ids], rewards, over, cut = pool.advance(actions, ids)
         scores[ids] += rewards
         steps[ids] += 1
         t += 1
         if not over.any():
             continue
         now = time.perf_counter()
-        for i in ids[over].tolist():
-            length = int(steps[i])
+        for i, was_cut in zip(ids[over].tolist(), cut[over].tolist(), strict=True):
             number = games[int(played[i])]
-            game = Game(i, number, float(scores[i]), length, now - begun[i], length >= max_steps)
+            game = Game(i, number, float(scores[i]), int(steps[i]), now - begun[i], was_cut)
             finished.append(game)
             ended(game)
         through = ids[over]

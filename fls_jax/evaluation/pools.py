@@ -19,11 +19,14 @@ class EvaluationPool(Protocol):
         """Start every game: observations uint8 [N, 4, 84, 84], oldest frame first."""
         ...
 
-    def advance(self, actions: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def advance(
+        self, actions: np.ndarray, ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Act in environments `ids`, int32 [k] and int32 [k]; the others idle.
 
         Returns observations uint8 [k, 4, 84, 84] to act on next (of a new life or game where one ended),
-        raw rewards float [k], and bool [k]: whose game ended or was cut.
+        raw rewards float [k], and bool [k] twice: whose game ended or was cut, and whose was cut, by the
+        limit alone (a game over at the limit is a game over).
         """
         ...
 
@@ -48,17 +51,20 @@ class EnvPoolGames(AtariPool):
         )
         self._observations = np.zeros((num_envs, 4, 84, 84), np.uint8)
 
-    def advance(self, actions: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def advance(
+        self, actions: np.ndarray, ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """See EvaluationPool."""
         ids = ids.astype(np.int32)
         observations, _, terminated, truncated, info = self._pool.step(actions.astype(np.int32), ids)
         self._observations[ids] = observations
         self._lives[ids] = info["lives"]
-        ended = info["terminated"].astype(bool) | truncated
+        game_over = info["terminated"].astype(bool)
+        ended = game_over | truncated
         done = terminated | truncated
         if done.any():
             ended[done] |= self._revive(ids[done], self._observations, ended[done])
-        return self._observations[ids], info["reward"].astype(float), ended
+        return self._observations[ids], info["reward"].astype(float), ended, truncated & ~game_over
 
 
 def make_pool(

@@ -225,6 +225,7 @@ class _Pass:
             "network": agent.network,
             "training_seed": agent.config.seed,
             "env_step": agent.step,
+            "parameters": agent.fingerprint,
             "protocol": settings.protocol,
             "space": settings.space,
             "preprocessing": self.preprocessing,

@@ -151,13 +151,16 @@ class Extractor(nn.Module):
         return total
 
 
+def initial_params(network: nn.Module, key: Array) -> Any:
+    """The parameters that a training with this key begins with; network: with ActorCritic's call."""
+    own = jax.random.fold_in(jax.random.fold_in(key, 0), 0)  # rollouts and updates fold in 1 and 2 first
+    return network.init(own, jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
+
+
 def count_parameters(network: nn.Module) -> int:
     """Parameters of a module with ActorCritic's call. Nothing is computed, no device is touched."""
-
-    def init() -> Any:
-        return network.init(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
-
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(init)))
+    shapes = jax.eval_shape(partial(initial_params, network), jax.random.key(0))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
 
 class ActorCritic(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -25,21 +26,35 @@ class RolloutStore(Protocol):
         """All steps [T, N, ...], on the devices."""
 
 
+def largest_divisor(most: int, sizes: Sequence[int]) -> int:
+    """The largest number up to `most` that divides all sizes.
+
+    >>> largest_divisor(6, (8, 256)), largest_divisor(8, (8, 0)), largest_divisor(3, (7,))
+    (4, 8, 1)
+    """
+    return max(count for count in range(1, most + 1) if not any(size % count for size in sizes))
+
+
 class Placement:
     """Data-parallel placement over the axis `data` of a mesh of local devices.
 
     Args:
-        devices: how many local devices; 0 is all on an accelerator and one on a CPU.
+        devices: how many local devices; 0 is one on a CPU, and on an accelerator as many as divide the
+            environments and `batches` evenly.
         num_envs: environments, which must divide evenly among the devices (UserError otherwise).
+        batches: sizes of the batches that are spread too; 0 counts for none.
         inline: a CPU computes on the thread that asks, which suits tiny networks: handing a program to
             another thread takes longer than they do. Large ones gain nothing by it.
     """
 
-    def __init__(self, devices: int, num_envs: int, inline: bool = False) -> None:
+    def __init__(
+        self, devices: int, num_envs: int, inline: bool = False, batches: Sequence[int] = ()
+    ) -> None:
         if inline:  # stands only if this process has made no array yet
             jax.config.update("jax_cpu_enable_async_dispatch", False)
         local = jax.local_devices()
-        count = devices or (1 if jax.default_backend() == "cpu" else len(local))
+        most = 1 if jax.default_backend() == "cpu" else len(local)
+        count = devices or largest_divisor(most, (num_envs, *batches))
         if count > len(local):
             raise UserError(f"--devices is {count}, but this machine shows {len(local)}: ask for fewer.")
         if num_envs % count:
@@ -47,6 +62,8 @@ class Placement:
                 f"--num-envs is {num_envs}, which does not divide among {count} devices: "
                 f"choose a multiple of {count}, or fewer --devices."
             )
+        self.unused = 0 if devices else most - count
+        """Devices that were left out because they do not divide the environments and batches."""
         self.mesh: Mesh = jax.make_mesh(
             (count,), ("data",), axis_types=(AxisType.Auto,), devices=local[:count]
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ from fls_jax.atari.pool import AtariPool
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size
-from fls_jax.networks.modules import ActorCritic, count_parameters
+from fls_jax.networks.modules import ActorCritic, count_parameters, initial_params
 from fls_jax.networks.specs import network_spec
 from fls_jax.ppo.actor import Collector, Rollout, channels_last
 from fls_jax.ppo.losses import ApplyFn
@@ -30,7 +31,7 @@ from fls_jax.types import NetworkOutput, Params
 
 SCORE_WINDOW = 100
 TINY_NETWORK = 20_000  # parameters
-_PARAMETERS, _ROLLOUTS, _UPDATES = range(3)
+_ROLLOUTS, _UPDATES = 1, 2  # streams of the run's key; 0 is the parameters' (initial_params)
 _PHASES = ("policy", "environment", "transfer", "update")
 
 
@@ -141,7 +142,8 @@ class Trainer:
     ) -> None:
         self.config = config
         tiny = network is not None and count_parameters(network) < TINY_NETWORK
-        self.placement = Placement(config.devices, config.num_envs, inline=tiny)
+        batches = (config.minibatch_size, config.microbatch)
+        self.placement = Placement(config.devices, config.num_envs, tiny, batches)
         check_spread(config, self.placement.count)
         self._make_pool = make_pool
         self._pool = make_pool(config, config.seed)
@@ -200,6 +202,9 @@ class Trainer:
 
     def restore(self, params: Any, learner: dict[str, Any]) -> None:
         """Go on from what `checkpoint` gave; the games start anew, seeded by the update reached."""
+        if self._pending is not None:  # played with other parameters, in the games that end here
+            self._pending.exception()  # waits until it no longer uses them
+            self._pending = None
         self.state = TrainState(params, learner["optimiser"], learner["update"])
         self._key = jax.random.wrap_key_data(learner["key"])
         self.statistics = EpisodeStatistics.from_arrays(jax.device_get(learner["statistics"]))
@@ -231,6 +236,5 @@ class Trainer:
         return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
 
     def _initial_state(self) -> TrainState:
-        observations = jnp.zeros((1, 84, 84, 4), jnp.uint8)
-        params = jax.jit(self.network.init)(self._stream(_PARAMETERS, 0), observations)["params"]
+        params = jax.jit(partial(initial_params, self.network))(self._key)
         return self.placement.replicate(init_train_state(params, self.config))

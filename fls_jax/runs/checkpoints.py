@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import sys
 from collections.abc import Collection, Generator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,8 @@ class CheckpointStore:
     """
 
     def __init__(self, directory: Path, keep: int = 3, keep_every: int = 0) -> None:
-        _quiet_orbax()
+        self._quiet = contextlib.ExitStack()
+        self._quiet.enter_context(_quiet_orbax())
         self._directory = directory.absolute()
         policies: list[Any] = [policy.LatestN(keep)]
         if keep_every:
@@ -61,8 +62,12 @@ class CheckpointStore:
             # Where the disk is too full for a folder, asynchronous creation hangs for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
-        with _disk_errors(self._directory):
-            self._manager = ocp.CheckpointManager(self._directory, item_names=_ITEMS, options=options)
+        try:
+            with _disk_errors(self._directory):
+                self._manager = ocp.CheckpointManager(self._directory, item_names=_ITEMS, options=options)
+        except BaseException:
+            self._quiet.close()
+            raise
 
     def save(self, step: int, params: Params, learner: dict[str, Any]) -> None:
         """Start to save a checkpoint; the arrays may be donated as soon as this returns.
@@ -84,11 +89,12 @@ class CheckpointStore:
 
     def close(self) -> None:
         """Wait, then let go of the folder, also where a save failed (which raises UserError)."""
-        try:
-            self.wait()
-        finally:
-            with _disk_errors(self._directory):
-                self._manager.close()
+        with self._quiet:
+            try:
+                self.wait()
+            finally:
+                with _disk_errors(self._directory):
+                    self._manager.close()
 
     def restore_latest(self, params: Params, learner: dict[str, Any], sharding: Sharding) -> Restored | None:
         """The latest checkpoint that can be read, shaped like the examples given; None if there is none.
@@ -130,27 +136,28 @@ class CheckpointStore:
 def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
     """(env_step, params as NumPy arrays) of a checkpoint, the latest by default; no learner needed.
 
-    UserError where there is no such checkpoint or it cannot be read.
+    A training may replace the latest one meanwhile; the one after it is then read. UserError where there is
+    no such checkpoint or it cannot be read.
     """
-    _quiet_orbax()
     steps = checkpoint_steps(directory)
     if not steps:
         raise UserError(f"There is no checkpoint in {directory}: train the run first, or check the path.")
-    if step is None:
-        step = steps[-1]
-    if step not in steps:
+    if step is not None and step not in steps:
         there = ", ".join(map(str, steps))
         raise UserError(f"There is no checkpoint at step {step} in {directory}; there are: {there}.")
-    path = directory.absolute() / str(step) / "params"
-    with ocp.StandardCheckpointer() as reader:
-        try:
+    wanted = steps[-1] if step is None else step
+    path = directory.absolute() / str(wanted) / "params"
+    try:
+        with _quiet_orbax(), ocp.StandardCheckpointer() as reader:
             tree = reader.metadata(path).item_metadata.tree
-            return step, reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
-        except (*_DAMAGE, AttributeError) as error:  # metadata of nothing is None
-            raise UserError(
-                f"The checkpoint {directory / str(step)} cannot be read ({_first_line(error)}): choose "
-                "another step or put a copy back."
-            ) from error
+            return wanted, reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
+    except (*_DAMAGE, AttributeError) as error:  # metadata of nothing is None
+        if step is None and checkpoint_steps(directory)[-1:] != [wanted]:
+            return load_params(directory)
+        raise UserError(
+            f"The checkpoint {directory / str(wanted)} cannot be read ({_first_line(error)}): choose another "
+            "step or put a copy back."
+        ) from error
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, examples: dict[str, Any]) -> dict[str, Any]:
@@ -190,22 +197,37 @@ class _FirstOfEvery(policy.PreservationPolicy):
         return [n > before for n, before in zip(intervals, [0, *intervals], strict=False)]
 
 
-@cache
-def _quiet_orbax() -> None:
-    """No tracebacks of errors that Orbax also raises: not in its log, nor of the reads and writes that
-    were under way beside a failed one, which fail after it or find their event loop closed when they end.
+@contextlib.contextmanager
+def _quiet_orbax() -> Generator[None]:
+    """No tracebacks of errors that Orbax also raises, for the length of a block.
+
+    Neither in its log, nor of the reads and writes that were under way beside a failed one, which fail after
+    it or find their event loop closed when they end.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(
-        lambda record: not ("was never retrieved" in record.getMessage() and "OCDBT" in record.getMessage())
-    )
-    before = sys.unraisablehook
+
+    def is_told(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not ("was never retrieved" in text and "OCDBT" in text)
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
+            hook_before(unraisable)
 
+    absl, asyncio = logging.getLogger("absl"), logging.getLogger("asyncio")
+    level_before, hook_before = absl.level, sys.unraisablehook
+    absl.setLevel(logging.CRITICAL)
+    asyncio.addFilter(is_told)
     sys.unraisablehook = hook
+    try:
+        yield
+    except BaseException:
+        gc.collect()  # what the failed read left complains while it is dropped: now, unheard
+        raise
+    finally:
+        absl.setLevel(level_before)
+        asyncio.removeFilter(is_told)
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = hook_before
 
 
 def _first_line(error: Exception) -> str:

@@ -25,19 +25,27 @@ def default_run_dir(config: TrainConfig) -> Path:
 
 
 def find_runs(root: Path) -> list[Path]:
-    """The run folders at and below `root`, sorted; hidden ones and those that --fresh has set aside are none.
+    """The run folders at and below `root`, sorted, each once; links to folders are followed.
 
-    Raises UserError where `root` is no folder.
+    Hidden folders and those that --fresh has set aside are left out. Raises UserError where `root` is no
+    folder.
     """
     if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long
         raise UserError(f"{root} is not a folder: name a run folder or one that holds run folders.")
-    found = []
-    for folder, subfolders, files in os.walk(root):
-        if "config.json" in files:
-            found.append(Path(folder))
-            subfolders.clear()
-        # A copy that was cut short leaves a hidden folder behind.
-        subfolders[:] = [name for name in subfolders if name[0] != "." and not _SET_ASIDE.search(name)]
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # links may lead in a circle
+    links = [root]  # followed last, so that a folder has its own name where it is reached by both
+    while links:
+        for folder, subfolders, files in os.walk(links.pop(0)):
+            place = os.stat(folder)
+            if (place.st_dev, place.st_ino) in seen or "config.json" in files:
+                subfolders.clear()
+            if "config.json" in files and (place.st_dev, place.st_ino) not in seen:
+                found.append(Path(folder))
+            seen.add((place.st_dev, place.st_ino))
+            # A copy that was cut short leaves a hidden folder behind.
+            subfolders[:] = [name for name in subfolders if name[0] != "." and not _SET_ASIDE.search(name)]
+            links += [Path(folder, name) for name in subfolders if os.path.islink(Path(folder, name))]
     return sorted(found)
 
 
@@ -124,14 +132,26 @@ class RunFolder:
 def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
     """The folder of a run, made if missing and locked for this process until the end of the block.
 
-    fresh: an existing folder is first renamed to `<name>.old-<n>`; nothing is deleted. A dead process
-    holds no lock. Raises UserError where another training holds it or the folder cannot be written.
+    fresh: an existing run folder is first renamed to `<name>.old-<n>`; nothing is deleted. A dead process
+    holds no lock. Raises UserError where another training holds it, the folder cannot be written, or `fresh`
+    is asked for a folder that is no run.
     """
     path = Path(os.path.abspath(path))  # so that `.` has a name and means the new folder after a renaming
+    if path.is_symlink():  # the folder that it stands for is set aside, not the link
+        target = path.resolve()
+        if not target.exists():
+            raise UserError(f"{path} is a link to {target}, which is not there: make it, or remove the link.")
+        path = target
     try:
         path.mkdir(parents=True, exist_ok=True)
+        old = fresh and _holds_something(path)
+        if old and not (path / "config.json").exists():
+            raise UserError(
+                f"{path} is not a run folder (it has no config.json), so that --fresh does not rename it: "
+                "choose another --run-dir."
+            )
         lock = _lock(path)
-        if fresh and any(p.name != ".lock" for p in path.iterdir()):
+        if old:
             set_aside(path)
             path.mkdir()
             lock.close()
@@ -142,6 +162,12 @@ def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
         ) from error
     with lock:
         yield RunFolder(path)
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is more in a folder than a training leaves that ended before it began."""
+    names = {entry.name for entry in path.iterdir()} - {".lock", ".lock.holder"}
+    return bool(names - {"checkpoints"}) or ("checkpoints" in names and any((path / "checkpoints").iterdir()))
 
 
 def _lock(path: Path) -> Any:

@@ -8,6 +8,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fls_jax.process.cores import available_cores
+
 _PACKAGES = ("fls-jax", "jax", "jaxlib", "flax", "optax", "envpool", "orbax-checkpoint", "numpy", "ale-py")
 
 
@@ -54,7 +56,7 @@ def machine() -> dict[str, object]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "memory_gib": round(memory, 1),
         "system": platform.platform(),
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,14 @@ class Record:
             self._file.flush()
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def sync(self) -> None:
+        """Wait until every row is on the disk itself; UserError where that fails."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not for this file system
+                raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Close the file; rows are on disk since they were written, or `write` has said why not."""

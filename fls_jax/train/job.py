@@ -63,6 +63,11 @@ def train(
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         if folder.config_file.exists():
             folder.check_same(config)
+        elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
+            raise UserError(
+                f"{folder.path} has checkpoints or a record and no config.json, so nothing says what they "
+                "are: put config.json back, or choose another --run-dir."
+            )
         end = config.last_step
         if checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder):
             print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
@@ -159,6 +164,12 @@ class _Job:
     def run(self) -> None:
         """Update until the end or a signal; save; say where."""
         with self.closing(), self.display:
+            if unused := self.trainer.placement.unused:
+                used = self.trainer.placement.count
+                self.display.message(
+                    f"Training on {used} of {used + unused} devices: the most that environments and "
+                    "minibatches divide among."
+                )
             if self.wandb.failure:
                 self.display.message(self.wandb.failure)
             self.loop()
@@ -230,6 +241,7 @@ class _Job:
         # An update can spoil the parameters after its own loss and gradient were still finite.
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
             raise self.diverged("parameters")
+        self.record.sync()  # what a checkpoint holds is in the record, also after a loss of power
         self.store.save(self.trainer.env_step, params, learner)
         self.saved = self.trainer.env_step
 

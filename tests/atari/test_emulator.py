@@ -28,7 +28,7 @@ def test_the_same_seed_and_actions_give_envpools_observations(game, limit, steps
     lives_ended = games_ended = 0
     for _ in range(steps):
         actions = rng.integers(0, pool.num_actions, 2)
-        observations, rewards, ended = pool.advance(actions, ids)
+        observations, rewards, ended, _ = pool.advance(actions, ids)
         for i, one in enumerate(ours):
             reward, life_ended, game_ended = one.act(int(actions[i]))
             if life_ended:

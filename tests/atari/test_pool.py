@@ -16,6 +16,7 @@ from fls_jax.atari.pool import AtariPool, games, resolve_game
 from fls_jax.errors import UserError
 from fls_jax.types import EnvStep
 from tests.oracles.atari import ReferenceGame
+from tests.processes import run_python
 
 
 class Call(NamedTuple):
@@ -249,6 +250,21 @@ def test_sticky_actions_change_the_game_and_stay_reproducible():
     plain, sticky = _play(seed=1), _play(seed=1, sticky_actions=0.25)
     assert not np.array_equal(plain, sticky)
     np.testing.assert_array_equal(sticky, _play(seed=1, sticky_actions=0.25))
+
+
+THREADS = """
+import os
+from fls_jax.atari.pool import AtariPool
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+before = len(os.listdir("/proc/self/task"))
+pool = AtariPool("Pong", 4, 1)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no affinity here")
+def test_there_are_as_many_threads_as_cores_that_the_process_may_use():
+    assert run_python(["-c", THREADS]).stdout == "1\n"
 
 
 def test_threads_end_with_the_pool():

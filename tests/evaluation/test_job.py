@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fls_jax.agent import load_agent
 from fls_jax.atari.emulator import EmulatedGame
 from fls_jax.errors import UserError
 from fls_jax.evaluation.job import evaluate
@@ -171,6 +173,22 @@ def test_other_settings_are_refused_and_nothing_is_lost(run, breakout):
     assert evaluate(run, replace(SMALL, num_envs=1, games_per_env=1), fresh=True)
     assert (folder / "64-standard.json.old-1").read_text() == "an older result"
     assert (folder / "64-standard.part.jsonl.old-1").read_text() == "{}\n"
+
+
+def test_a_result_of_other_parameters_is_refused(run):
+    """Another training in the same place: same game, network, step and settings."""
+    one = replace(SMALL, num_envs=1, games_per_env=1)
+    path = evaluate(run, one)
+    result = json.loads(path.read_text())
+    assert result["parameters"] == load_agent(run).fingerprint
+    shutil.rmtree(run / "checkpoints")
+    write_run(run, "cnn_sparse_fls_pool", "Breakout", seed=1, step=64)
+    edit_config(run, seed=0)
+    with pytest.raises(UserError, match=rf"parameters: {result['parameters']} -> [0-9a-f]{{16}}\).*--fresh"):
+        evaluate(run, one)
+    del result["parameters"]  # from before it was kept
+    path.write_text(json.dumps(result))
+    assert evaluate(run, one) == path
 
 
 def test_two_at_once_are_refused(run):

@@ -10,6 +10,7 @@ import scipy.stats
 
 from fls_jax.agent import load_agent
 from fls_jax.evaluation.play import Game, make_act, play_round
+from fls_jax.evaluation.pools import make_pool
 from tests.oracles import networks as oracle
 from tests.run_folders import write_run
 
@@ -18,6 +19,8 @@ KEY = jax.random.key(0)
 
 class Script:
     """A pool whose environment i plays games of the lengths lengths[i], with a reward of i + 1 a step.
+
+    Its limit is 9 steps.
 
     Its observations show how many steps the environment has made.
     """
@@ -45,10 +48,11 @@ class Script:
                 self.step[i] = 0
         observations = np.zeros((len(ids), 4, 84, 84), np.uint8)
         observations[:, 0, 0, 0] = ids
-        return observations, np.array([i + 1.0 for i in ids]), np.array(ended)
+        limit = np.array([self.lengths[i][self.game[i] - 1] >= 9 for i in ids])
+        return observations, np.array([i + 1.0 for i in ids]), np.array(ended), np.array(ended) & limit
 
 
-def play(pool, games, max_steps=9, stop=lambda: False):
+def play(pool, games, stop=lambda: False):
     """A round in which an environment's action is its number, shown in its observation after the first."""
     heard = []
     first = {"ids": np.arange(len(pool.lengths))}
@@ -57,7 +61,7 @@ def play(pool, games, max_steps=9, stop=lambda: False):
         assert key is KEY
         return first.pop("ids") if first else observations[:, 0, 0, 0].astype(int)
 
-    return play_round(pool, act, KEY, games, max_steps, heard.append, stop), heard
+    return play_round(pool, act, KEY, games, heard.append, stop), heard
 
 
 def test_exactly_the_first_games_of_every_environment_count():
@@ -82,6 +86,30 @@ def test_a_stopped_round_gives_nothing():
     games, heard = play(Script([[2, 2], [2, 2]]), range(2), stop=lambda: next(asked))
     assert games is None
     assert len(heard) == 2
+
+
+def scores_and_ends(pool):
+    """The games of one environment that always does nothing: (steps, whether it was cut) of the first."""
+    pool.reset()
+    for step in range(1, 2_000):
+        _, _, ended, cut = pool.advance(np.zeros(1, np.int32), np.zeros(1, np.int32))
+        if ended[0]:
+            return step, bool(cut[0])
+    raise AssertionError("no game ended")
+
+
+@pytest.mark.parametrize("game", ["Breakout", "BreakoutInfinite"])
+def test_a_game_over_exactly_at_the_limit_is_a_game_over(game):
+    infinite = game == "BreakoutInfinite"
+
+    def first_end(limit):
+        return scores_and_ends(make_pool("Breakout", infinite, 1, 5, limit, 0.0))
+
+    length, cut = first_end(2_000)
+    assert not cut
+    assert first_end(length) == (length, False)
+    assert first_end(length - 1) == (length - 1, True)
+    assert first_end(length + 1) == (length, False)
 
 
 def test_games_as_json():

@@ -157,7 +157,7 @@ def test_the_summary_says_what_was_done(home, scored):
     assert summary["commit"] is None or len(summary["commit"]) >= 40
     assert summary["versions"]["jax"] == jax.__version__
     assert summary["licence"] == "CC-BY-4.0"
-    assert summary["trials"] == {"asked": [7, 9], "scored": [7, 9], "failed": {}}
+    assert summary["trials"] == {"asked": [7, 9], "scored": [7, 9], "averaged": [], "failed": {}}
     assert [entry["report"]["frames"] for entry in scored.trials] == [45, 62]
     for name in MAPS:
         for metric in METRICS:

@@ -19,6 +19,7 @@ from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
 from fls_jax.ppo.trainer import EpisodeStatistics, Trainer, check_spread
 from fls_jax.types import EnvStep, NetworkOutput
+from tests.processes import run_python
 
 PONG = TrainConfig(
     network="cnn_sparse_fls_pool", num_envs=4, rollout_length=8, minibatches=2, epochs=2, total_steps=32 * 40
@@ -132,6 +133,20 @@ def test_only_a_tiny_network_is_computed_on_the_calling_thread(monkeypatch, netw
     assert (inline in settings) == (network is not None)
 
 
+def test_restoring_forgets_the_rollout_that_was_played_ahead():
+    config = dataclasses.replace(PONG, overlap=True)
+    trainers = [Trainer(config, network=Quarters(), make_pool=SignalPool) for _ in range(2)]
+    trainers[0].advance()
+    params, learner = jax.device_get(trainers[0].checkpoint())
+    trainers[0].advance()
+    rows = []
+    for trainer in trainers:
+        trainer.restore(params, learner)
+        rows.append({k: v for k, v in trainer.advance().items() if not k.startswith("seconds")})
+        trainer.close()
+    assert rows[0] == rows[1]
+
+
 def test_a_row_has_what_is_promised():
     _, rows = train(PONG, 1)
     promised = (
@@ -217,3 +232,22 @@ def test_samples_that_do_not_divide_among_the_devices_are_refused(change, words)
     with pytest.raises(UserError, match=f"{words} do not divide among 4 devices"):
         check_spread(dataclasses.replace(PONG, **change), 4)
     check_spread(dataclasses.replace(PONG, **change), 2)
+
+
+SIX_DEVICES = """
+import jax
+from fls_jax.ppo.sharding import Placement
+jax.default_backend = lambda: "gpu"  # there, 0 devices mean all that divide the work
+for batches in ((), (256, 0), (6,)):
+    placement = Placement(0, 8, batches=batches)
+    print(placement.count, placement.unused, end=" ")
+"""
+
+
+def test_devices_that_do_not_divide_the_work_are_left_out_and_counted():
+    run = run_python(
+        ["-c", SIX_DEVICES],
+        JAX_PLATFORMS="cpu",
+        XLA_FLAGS="--xla_force_host_platform_device_count=6",
+    )
+    assert run.stdout.split() == ["4", "2", "4", "2", "2", "4"]

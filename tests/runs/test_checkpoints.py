@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +96,50 @@ def test_loading_leaves_the_folder_of_a_running_training_alone(saved):
     assert unfinished.exists()
     assert restore(saved).step == 30
     assert not unfinished.exists()
+
+
+def test_loading_changes_no_logging_and_no_hooks(saved):
+    def settings():
+        loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio", "orbax", "jax")]
+        return [(log.level, list(log.filters), list(log.handlers)) for log in loggers], sys.unraisablehook
+
+    before = settings()
+    load_params(saved)
+    assert settings() == before
+    DAMAGES["data cut short"](saved / "30")
+    with pytest.raises(UserError):
+        load_params(saved, 30)
+    assert settings() == before
+    store = CheckpointStore(saved)
+    assert settings() != before
+    store.close()
+    assert settings() == before
+
+
+def test_the_latest_is_read_while_a_training_replaces_it(tmp_path):
+    """One checkpoint is kept, and a new one is saved all the time."""
+    ended = threading.Event()
+
+    def save():
+        store = CheckpointStore(tmp_path, keep=1)
+        step = 0
+        while not ended.is_set():
+            step += 1
+            store.save(step, {"w": jnp.full(100, step, jnp.float32)}, {"update": jnp.zeros(())})
+        store.close()
+
+    training = threading.Thread(target=save)
+    training.start()
+    try:
+        while not checkpoint_steps(tmp_path):
+            time.sleep(0.01)
+        read = [load_params(tmp_path) for _ in range(150)]
+    finally:
+        ended.set()
+        training.join()
+    assert len({step for step, _ in read}) > 10
+    for step, params in read:
+        np.testing.assert_array_equal(params["w"], np.full(100, step))
 
 
 def test_no_checkpoint_and_wrong_steps_are_sentences(saved, tmp_path):

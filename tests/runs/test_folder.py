@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,7 @@ def test_fresh_counts_up_and_deletes_nothing(tmp_path):
         with open_run(tmp_path / "run", fresh=True) as folder:
             assert [p.name for p in folder.path.iterdir()] == [".lock"]
             (folder.path / "metrics.jsonl").write_text(str(number))
+            folder.write_config(CONFIG, {})
     assert (tmp_path / "run.old-1" / "metrics.jsonl").read_text() == "1"
     assert (tmp_path / "run.old-2" / "metrics.jsonl").read_text() == "2"
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == "3"
@@ -94,7 +96,7 @@ def test_fresh_on_an_empty_or_missing_folder_sets_nothing_aside(tmp_path):
 
 def test_fresh_holds_the_new_folder(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.jsonl").write_text("")
+    RunFolder(tmp_path / "run").write_config(CONFIG, {})
     with open_run(tmp_path / "run", fresh=True), pytest.raises(UserError, match="Another training"):
         open_and_close(tmp_path / "run")
 
@@ -103,11 +105,58 @@ def test_fresh_in_the_current_folder(tmp_path, monkeypatch):
     home = tmp_path / "run"
     home.mkdir()
     (home / "metrics.jsonl").write_text("old")
+    RunFolder(home).write_config(CONFIG, {})
     monkeypatch.chdir(home)
     with open_run(RunFolder(home).path.relative_to(home), fresh=True) as folder:
         (folder.path / "metrics.jsonl").write_text("new")
     assert (home / "metrics.jsonl").read_text() == "new"
     assert (tmp_path / "run.old-1" / "metrics.jsonl").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "metrics.jsonl", "checkpoints/32"])
+def test_fresh_renames_no_folder_that_is_no_run(tmp_path, monkeypatch, name):
+    """As with `--run-dir "$UNSET" --fresh`, which means the current folder."""
+    home = tmp_path / "home"
+    (home / name).parent.mkdir(parents=True)
+    (home / name).write_text("mine")
+    monkeypatch.chdir(home)
+    with pytest.raises(
+        UserError, match=f"{home} is not a run folder .*--fresh does not rename it.*--run-dir"
+    ):
+        open_and_close(Path(), fresh=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+    assert [p.name for p in home.iterdir()] == [Path(name).parts[0]]
+
+
+def test_fresh_on_a_link_renames_the_folder_and_not_the_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    with open_run(tmp_path / "disk" / "run") as folder:
+        folder.write_config(CONFIG, {})
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "run")
+    open_and_close(tmp_path / "link", fresh=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "run.old-1" / "config.json").exists()
+    assert [p.name for p in (tmp_path / "link").iterdir()] == [".lock"]
+
+
+def test_a_link_to_nothing_is_a_sentence(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "run")
+    with pytest.raises(
+        UserError, match=f"{tmp_path / 'link'} is a link to .*unmounted/run, which is not there"
+    ):
+        open_and_close(tmp_path / "link")
+
+
+def test_linked_folders_are_found_once_and_circles_end(tmp_path):
+    for name in ("runs/a", "elsewhere/b"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    root = tmp_path / "runs"
+    (root / "0").symlink_to(tmp_path / "elsewhere")
+    (root / "a_again").symlink_to(root / "a")
+    (tmp_path / "elsewhere" / "circle").symlink_to(root)
+    assert find_runs(root) == [root / "0" / "b", root / "a"]
+    assert find_runs(root / "a_again") == [root / "a_again"]
 
 
 def test_a_file_in_the_way_is_a_sentence(tmp_path):
