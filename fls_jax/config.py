@@ -130,7 +130,7 @@ class TrainConfig:
         if self.minibatch_size < 2:
             raise UserError(
                 f"--minibatches is {self.minibatches}, which leaves one sample to each, whose normalised "
-                "advantage is 0, so nothing would be learnt: choose fewer, or raise --num-envs or --rollout-length."
+                "advantage is 0, so nothing would be learnt: choose fewer, or longer rollouts."
             )
         if self.microbatch and self.minibatch_size % self.microbatch:
             raise UserError(
