@@ -209,7 +209,8 @@ def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
     actions = values.get("action_names")
     if not isinstance(actions, list) or not actions or not all(isinstance(name, str) for name in actions):
         raise UserError(f"{source}: action_names must be a list of the game's actions; it is {actions!r}.")
-    step, params = load_params(folder.checkpoints, step)
+    step, stored = load_params(folder.checkpoints, step)
+    params = jax.tree.map(lambda array: array.astype(np.float32), stored)  # shipped agents are float16
     agent = Agent(config, params, step, tuple(actions), str(values.get("preprocessing", "envpool")))
     _check_params(agent, folder.checkpoints / str(step))
     return agent

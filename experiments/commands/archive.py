@@ -15,32 +15,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax.numpy as jnp
 import tyro
 
 from experiments.commands.command_line import print_folder, run_command
-from experiments.commands.ship import copy_item
+from experiments.commands.ship import cast_floats
 from experiments.data.grid import PILOT, Cell
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.runs.checkpoints import load_item, save_item
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
-from fls_jax.runs.record import read_record
+from fls_jax.runs.record import pack, packed, read_record
 from fls_jax.train.job import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (
-    "config.json", "metrics.jsonl", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
+    "config.json", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
     "gaze/*/trials.json", "wandb/train-run-id",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Copy a run's record, its results and its latest checkpoint to where records are committed.
+    """Copy a run's record and its results to where records are committed.
 
-    The optimiser goes along until the training is finished, and the run's name on W&B. Videos, W&B's files
-    and what gaze passes say of single frames stay behind.
+    Until the training is finished, its latest checkpoint goes along, so that another machine can go on: the
+    parameters as they are, the optimiser's moments rounded to bfloat16. The parameters of a finished run are
+    shipped (`make ship`). Videos, W&B's files and what gaze passes say of single frames stay behind.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -70,9 +73,9 @@ def archive(settings: Settings) -> Path:
             "in its place, or another --out."
         )
     with replacing(target) as part:
-        _copy(
-            folder, part, steps[-1], ("params",) if steps[-1] >= config.last_step else ("params", "learner")
-        )
+        _copy(folder, part)
+        if steps[-1] < config.last_step:
+            _copy_checkpoint(folder, part, steps[-1])
     return target
 
 
@@ -88,15 +91,20 @@ def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
 
 def _continues(rows: list[dict[str, Any]], kept: Path) -> bool:
     """Whether the record `rows` begins with all that is kept, as far as a checkpoint is kept of it."""
-    steps = checkpoint_steps(RunFolder(kept).checkpoints)
-    before = read_record(RunFolder(kept).record_file)
-    # Rows that a killed run had after its last checkpoint were taken back when it went on.
-    before = [row for row in before if steps and row["env_step"] <= steps[-1]]
+    kept_run = RunFolder(kept)
+    config = TrainConfig.from_json(kept_run.read_config(), str(kept_run.config_file))
+    # Rows that a killed run had after its last checkpoint were taken back when it went on. A finished run is
+    # kept without one.
+    last = (checkpoint_steps(kept_run.checkpoints) or [config.last_step])[-1]
+    before = [row for row in read_record(kept_run.record_file) if row["env_step"] <= last]
     return rows[: len(before)] == before
 
 
-def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> None:
-    """config.json, the record, results, and the given items of one checkpoint."""
+def _copy(folder: RunFolder, part: Path) -> None:
+    """config.json, the record (compressed), results."""
+    record = RunFolder(part).record_file
+    record.parent.mkdir(parents=True)
+    pack(folder.record_file, packed(record))
     for path in (path for pattern in _FILES for path in sorted(folder.path.glob(pattern))):
         copy = part / path.relative_to(folder.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +112,17 @@ def _copy(folder: RunFolder, part: Path, step: int, items: tuple[str, ...]) -> N
             copy.write_text(_without_places(path))
         else:
             shutil.copyfile(path, copy)
-    place = Path("checkpoints") / str(step)
-    (part / place).mkdir(parents=True)
-    metadata = folder.path / place / "_CHECKPOINT_METADATA"
-    if metadata.exists():
-        shutil.copyfile(metadata, part / place / metadata.name)
-    for item in items:
-        copy_item(folder.path / place / item, part / place / item)
+
+
+def _copy_checkpoint(folder: RunFolder, part: Path, step: int) -> None:
+    """One checkpoint that training goes on from, its optimiser's moments as bfloat16."""
+    target = RunFolder(part).checkpoints
+    save_item(target, step, "params", load_item(folder.checkpoints, step, "params"))
+    learner = load_item(folder.checkpoints, step, "learner")
+    save_item(target, step, "learner", cast_floats(learner, jnp.bfloat16))
+    metadata = Path(str(step)) / "_CHECKPOINT_METADATA"
+    if (folder.checkpoints / metadata).exists():
+        shutil.copyfile(folder.checkpoints / metadata, target / metadata)
 
 
 def _without_places(summary: Path) -> str:

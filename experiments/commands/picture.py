@@ -61,6 +61,7 @@ def make_picture(settings: Settings) -> Path:
         raise UserError(f"{agent.network} has no attention to show: name a run of another network.")
     total = settings.start + settings.steps
     try:
+        settings.out.parent.mkdir(parents=True, exist_ok=True)
         with part_of(settings.out) as part:
             with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
                 clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))

@@ -2,26 +2,31 @@
 
     python -m experiments.commands.ship runs/Pong/cnn_sparse_fls/seed1
 
-writes experiments/pretrained/Pong/cnn_sparse_fls/, a folder that whatever takes a run takes, training apart.
-The same run gives the same bytes.
+writes experiments/pretrained/Pong/cnn_sparse_fls/, which every command takes like a run, except for training.
+Parameters are rounded to float16, which halves them; the card says how far that changes the policy.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import tyro
+from scipy.special import log_softmax
 
 from experiments.analysis.runs import read_sittings
 from experiments.commands.command_line import print_folder, run_command
 from experiments.pages.cards import model_card
-from fls_jax.agent import load_agent
+from fls_jax.agent import Agent, load_agent
+from fls_jax.atari.pool import AtariPool
 from fls_jax.errors import UserError
+from fls_jax.runs.checkpoints import load_item, save_item
 from fls_jax.runs.contents import evaluation_files, last_step, read_evaluation
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
@@ -58,7 +63,7 @@ def ship(settings: Settings) -> Path:
     for kind in ("imported", "pretrained"):
         if kind in config:
             raise UserError(f"{settings.run} holds an agent that was {kind}, not trained here: name its run.")
-    facts = _facts(folder, config, agent.step, settings.unfinished)
+    facts = _facts(folder, config, agent.step, settings.unfinished) | {"rounding": rounding(agent)}
     target = settings.out / agent.game / agent.network
     if target.exists() and not settings.replace:
         raise UserError(f"{target} exists: give --replace to put this agent in its place, or another --out.")
@@ -100,19 +105,59 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
 
 
 def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> None:
-    """config.json, the card, and the checkpoint's `params` byte by byte."""
+    """config.json, the card, and the checkpoint's `params` as float16."""
     part.mkdir()
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (part / "README.md").write_text(model_card(config))
-    place = Path("checkpoints") / str(step) / "params"
-    copy_item(folder.path / place, part / place)
+    params = load_item(folder.checkpoints, step, "params")
+    save_item(part / "checkpoints", step, "params", cast_floats(params, np.float16))
+    for left_over in part.rglob("commit_success.txt"):  # says where it was saved to; nothing reads it
+        left_over.unlink()
 
 
-def copy_item(source: Path, target: Path) -> None:
-    """Copy an item of a checkpoint, but for the file that says where it was saved to; nothing reads that."""
-    shutil.copytree(
-        source, target, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("commit_success.txt")
+def cast_floats(tree: Any, dtype: Any) -> Any:
+    """A pytree of arrays, its floating-point ones of up to 32 bits as `dtype`."""
+
+    def cast(x: np.ndarray) -> np.ndarray:
+        return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) and x.itemsize <= 4 else x
+
+    return jax.tree.map(cast, tree)
+
+
+def rounding(agent: Agent) -> dict[str, Any]:
+    """How far float16 parameters change the agent's policy, on frames of its own game under random actions.
+
+    kl: mean and maximum over the frames of KL(policy || rounded policy), in nats. same_action: the share of
+    frames whose most probable action stays.
+    """
+    frames = _frames(agent)
+    rounded = Agent(
+        agent.config,
+        cast_floats(cast_floats(jax.device_get(agent.params), np.float16), np.float32),
+        agent.step,
+        agent.actions,
+        agent.preprocessing,
     )
+    before, after = (np.asarray(each(frames).logits, float) for each in (agent, rounded))
+    log_p, log_q = log_softmax(before, axis=1), log_softmax(after, axis=1)
+    kl = (np.exp(log_p) * (log_p - log_q)).sum(axis=1)
+    return {
+        "dtype": "float16",
+        "frames": len(frames),
+        "kl_mean": float(kl.mean()),
+        "kl_max": float(kl.max()),
+        "same_action": float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
+    }
+
+
+def _frames(agent: Agent, steps: int = 64, num_envs: int = 8) -> np.ndarray:
+    """Observations uint8 [steps * num_envs, 84, 84, 4] of the agent's game under uniformly random actions."""
+    pool = AtariPool(agent.game, num_envs, seed=0)
+    random = np.random.default_rng(0)
+    actions = random.integers(0, len(agent.actions), (steps - 1, num_envs))
+    seen = [pool.reset().copy(), *(pool.step(now).observations.copy() for now in actions)]
+    pool.close()
+    return np.moveaxis(np.concatenate(seen), 1, -1)
 
 
 def main() -> int:

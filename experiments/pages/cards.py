@@ -109,7 +109,19 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown"),
         ("commit", ", ".join(commits(sittings)) or "unknown"),
     ]
+    if "rounding" in facts:
+        rows.append(("stored as", _rounded(facts["rounding"])))
     return f"## Training\n\n{_table(('', ''), rows)}"
+
+
+def _rounded(rounding: dict[str, Any]) -> str:
+    """What the type of the stored parameters changes of the policy that was trained and evaluated."""
+    return (
+        f"{rounding['dtype']}; the return above is that of the float32 parameters. On {rounding['frames']:,} "
+        f"frames of random play the stored policy differs from it by {rounding['kl_mean']:.1g} nats (at most "
+        f"{rounding['kl_max']:.1g}; KL divergence) and has the same most probable action on "
+        f"{rounding['same_action']:.1%}"
+    )
 
 
 def _settings(train: TrainConfig) -> str:

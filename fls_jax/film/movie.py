@@ -50,6 +50,7 @@ class Movie:
         try:
             if self.path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             part = self._place.enter_context(part_of(self.path))
             self._container = av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:

@@ -136,28 +136,53 @@ class CheckpointStore:
 def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
     """(env_step, params as NumPy arrays) of a checkpoint, the latest by default; no learner needed.
 
-    A training may replace the latest one meanwhile; the one after it is then read. UserError where there is
-    no such checkpoint or it cannot be read.
+    The arrays are of the type that was stored: float32, or float16 where an agent was shipped. A training may
+    replace the latest one meanwhile; the one after it is then read. UserError where there is no such checkpoint
+    or it cannot be read.
     """
-    steps = checkpoint_steps(directory)
-    if not steps:
-        raise UserError(f"There is no checkpoint in {directory}: train the run first, or check the path.")
-    if step is not None and step not in steps:
-        there = ", ".join(map(str, steps))
-        raise UserError(f"There is no checkpoint at step {step} in {directory}; there are: {there}.")
-    wanted = steps[-1] if step is None else step
-    path = directory.absolute() / str(wanted) / "params"
+    wanted = _existing(directory, step)
+    try:
+        return wanted, load_item(directory, wanted, "params")
+    except UserError:
+        if step is None and checkpoint_steps(directory)[-1:] != [wanted]:
+            return load_params(directory)
+        raise
+
+
+def load_item(directory: Path, step: int, item: str) -> Any:
+    """An item of a checkpoint, `params` or `learner`, as NumPy arrays of the types that were stored.
+
+    UserError where it cannot be read.
+    """
+    path = directory.absolute() / str(step) / item
     try:
         with _quiet_orbax(), ocp.StandardCheckpointer() as reader:
             tree = reader.metadata(path).item_metadata.tree
-            return wanted, reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
+            return reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
     except (*_DAMAGE, AttributeError) as error:  # metadata of nothing is None
-        if step is None and checkpoint_steps(directory)[-1:] != [wanted]:
-            return load_params(directory)
         raise UserError(
-            f"The checkpoint {directory / str(wanted)} cannot be read ({_first_line(error)}): choose another "
+            f"The checkpoint {directory / str(step)} cannot be read ({_first_line(error)}): choose another "
             "step or put a copy back."
         ) from error
+
+
+def save_item(directory: Path, step: int, item: str, tree: Any) -> None:
+    """Save one item of a checkpoint by itself. Raises UserError where the disk is full or not writable."""
+    with _disk_errors(directory), _quiet_orbax(), ocp.StandardCheckpointer() as writer:
+        writer.save(directory.absolute() / str(step) / item, tree)
+
+
+def _existing(directory: Path, step: int | None) -> int:
+    """The step of a checkpoint that is there, the latest for None; UserError for any other."""
+    steps = checkpoint_steps(directory)
+    if not steps:
+        raise UserError(f"There is no checkpoint in {directory}: train the run first, or check the path.")
+    if step is None:
+        return steps[-1]
+    if step not in steps:
+        there = ", ".join(map(str, steps))
+        raise UserError(f"There is no checkpoint at step {step} in {directory}; there are: {there}.")
+    return step
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, examples: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,6 @@ def part_of(path: Path) -> Generator[Path]:
     the block fails it is removed, and `path` is what it was. Raises OSError.
     """
     part = path.with_name(f"{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(b"")
     try:
         yield part

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import json
 import math
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,21 @@ from fls_jax.errors import UserError
 from fls_jax.runs.files import write_whole
 
 Row = dict[str, Any]
+_MOST_BYTES = 2**30  # of a record: about a million updates
 
 
 def read_record(path: Path) -> list[Row]:
     """The rows of a metrics.jsonl, none where there is no file; a last line cut short is left out.
 
-    Raises UserError for a file that cannot be read and, with its number, for any other damaged line.
+    An archived run has metrics.jsonl.gz instead, which is read where the other is not there. Raises UserError
+    for a file that cannot be read and, with its number, for any other damaged line.
     """
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = _content(path).splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise UserError(f"The record {path} cannot be read ({error.strerror}).") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"The record {path} cannot be read ({error}).") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -42,6 +46,27 @@ def read_record(path: Path) -> list[Row]:
                 "--fresh."
             ) from error
     return rows
+
+
+def packed(path: Path) -> Path:
+    """Where an archive keeps the record that a run has at `path`."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def pack(path: Path, target: Path) -> None:
+    """Write the record at `path` compressed to `target`: the same bytes for the same record."""
+    write_whole(target, gzip.compress(_content(path), mtime=0))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a record, packed or not; OSError for one that unpacks without end."""
+    if path.exists() or not packed(path).exists():
+        return path.read_bytes()
+    with gzip.open(packed(path)) as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(f"it unpacks to more than {_MOST_BYTES:,} bytes")
+    return content
 
 
 class Record:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import shutil
 
+import chex
+import jax
+import numpy as np
 import pytest
 
 from experiments.analysis.runs import load_runs
 from experiments.commands.archive import Settings, archive, main
-from fls_jax import load_agent
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.runs.checkpoints import checkpoint_steps, load_item
 from fls_jax.runs.folder import open_run
 from fls_jax.runs.record import Record, read_record
 from fls_jax.train.job import Tracking, train
-from tests.experiments.agents import STEP, write_agent
+from tests.experiments.agents import write_agent
 from tests.experiments.folders import row
 from tests.run_folders import edit_config
 
@@ -49,26 +53,23 @@ def run(tmp_path):
     return run
 
 
-def test_a_finished_run_is_kept_without_its_optimiser(run, tmp_path, monkeypatch, capsys):
+def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["archive", str(run), "--out", str(tmp_path / "kept")])
     assert main() == 0
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
     assert {path.name for path in kept.iterdir()} == {
-        "config.json", "metrics.jsonl", "sittings.jsonl", "checkpoints", "evaluation", "gaze", "wandb",
-    }  # fmt: skip
-    assert {path.name for path in (kept / "checkpoints" / str(STEP)).iterdir()} <= {
-        "params", "_CHECKPOINT_METADATA",
+        "config.json", "metrics.jsonl.gz", "sittings.jsonl", "evaluation", "gaze", "wandb",
     }  # fmt: skip
     for name in (
-        "config.json", "metrics.jsonl", "sittings.jsonl", "gaze/paper-screen/trials.json",
+        "config.json", "sittings.jsonl", "gaze/paper-screen/trials.json",
         "wandb/train-run-id",
     ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()
+    assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
     assert [path.name for path in (kept / "wandb").iterdir()] == ["train-run-id"]
     summary = json.loads((kept / "gaze" / "paper-screen" / "summary.json").read_text())
     assert (summary["run"], summary["dataset"]) == ("run", {"path": "data", "release": "v1"})
-    assert load_agent(kept).step == STEP
     (found,) = load_runs([tmp_path / "kept"]).runs
     assert len(found.evaluations) == 1
     everything = b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())
@@ -82,6 +83,17 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     kept = archive(Settings(tmp_path / "run", out=tmp_path / "kept"))
     rows = read_record(kept / "metrics.jsonl")
     assert [each["env_step"] for each in rows] == [8, 16]
+    (step,) = checkpoint_steps(kept / "checkpoints")
+    before, after = (
+        {item: load_item(folder / "checkpoints", step, item) for item in ("params", "learner")}
+        for folder in (tmp_path / "run", kept)
+    )
+    chex.assert_trees_all_equal(before["params"], after["params"])
+    moments = [
+        jax.tree.map(lambda x: x.astype(np.float32), each["learner"]["optimiser"]) for each in (before, after)
+    ]
+    chex.assert_trees_all_close(*moments, rtol=2**-8)
+    assert before["learner"]["statistics"].keys() == after["learner"]["statistics"].keys()
     shutil.copytree(kept, tmp_path / "elsewhere")
     train(longer, tmp_path / "elsewhere", tracking=Tracking("off"))
     resumed = read_record(tmp_path / "elsewhere" / "metrics.jsonl")
@@ -89,7 +101,7 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     assert [each["env_step"] for each in resumed] == [8, 16, 24, 32]
 
     assert archive(Settings(tmp_path / "elsewhere", out=tmp_path / "kept")) == kept
-    assert [path.name for path in (kept / "checkpoints").iterdir()] == ["32"]
+    assert not (kept / "checkpoints").exists()
     assert read_record(kept / "metrics.jsonl") == resumed
     with pytest.raises(UserError, match="later state of this one: give --replace"):
         archive(Settings(tmp_path / "run", out=tmp_path / "kept"))
@@ -98,7 +110,7 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
 
 def test_what_a_killed_run_had_after_its_checkpoint_may_change(run, tmp_path):
     kept = archive(Settings(run, out=tmp_path / "kept"))
-    with (kept / "metrics.jsonl").open("a") as record:
+    with gzip.open(kept / "metrics.jsonl.gz", "at") as record:
         record.write(json.dumps(row(3, 5.0)) + "\n")
     archive(Settings(run, out=tmp_path / "kept"))
     assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")

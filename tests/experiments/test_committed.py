@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_a_pretrained_agent_loads_and_its_card_is_its_own(agent):
     assert loaded.step == config["pretrained"]["env_step"]
     assert (agent / "README.md").read_text() == model_card(config)
     assert sum(path.stat().st_size for path in agent.rglob("*") if path.is_file()) < 20e6
+
+
+def test_the_tracked_files_are_light():
+    """A clone stays quick, and fits machines that take 64 MiB at most: weights live once, in `pretrained/`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert len(files) > 100
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 30e6
 
 
 @pytest.mark.parametrize("path", [*AGENTS, *find_runs(RECORDS)], ids=lambda path: "-".join(path.parts[-3:]))

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
+import jax
 import numpy as np
 import pytest
+import scipy
 
-from experiments.commands.ship import HOME, Settings, main, ship
+from experiments.commands.ship import HOME, Settings, _frames, main, ship
 from fls_jax import load_agent
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -54,13 +57,31 @@ def test_it_is_the_runs_agent_without_its_optimiser(run, pretrained, rng):
     assert (ours.game, ours.step, ours.actions, ours.config) == (
         theirs.game, theirs.step, theirs.actions, theirs.config,
     )  # fmt: skip
+    for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params), strict=True):
+        assert a.dtype == np.float32
+        np.testing.assert_array_equal(a, np.asarray(b).astype(np.float16).astype(np.float32))
     for a, b in zip(ours(observations), theirs(observations), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, atol=2**-8 * np.abs(b).max())
 
 
-def test_the_same_bytes_from_a_copy_of_the_run(copy, pretrained, tmp_path):
+def test_the_card_says_what_rounding_changes(run, pretrained):
+    told = json.loads((pretrained / "config.json").read_text())["pretrained"]["rounding"]
+    frames = _frames(load_agent(run))
+    assert told["frames"] == len(frames) == 512
+    ours, theirs = load_agent(pretrained)(frames).logits, load_agent(run)(frames).logits
+    kl = scipy.stats.entropy(
+        scipy.special.softmax(theirs.astype(float), 1), scipy.special.softmax(ours, 1), axis=1
+    )
+    assert told["kl_mean"] == pytest.approx(kl.mean(), rel=0.05, abs=1e-9)
+    assert told["same_action"] == np.mean(ours.argmax(1) == theirs.argmax(1))
+    assert f"on {told['same_action']:.1%}" in (pretrained / "README.md").read_text()
+
+
+def test_the_same_agent_from_a_copy_of_the_run(copy, pretrained, tmp_path):
     again = ship(Settings(copy, out=tmp_path / "out"))
-    assert files(again) == files(pretrained)
+    for name in ("config.json", "README.md"):
+        assert (again / name).read_bytes() == (pretrained / name).read_bytes()
+    chex.assert_trees_all_equal(load_agent(again).params, load_agent(pretrained).params)
     assert [path.name for path in again.parent.iterdir()] == [again.name]
     assert not any(str(tmp_path).encode() in content for content in files(again).values())
 
@@ -68,7 +89,7 @@ def test_the_same_bytes_from_a_copy_of_the_run(copy, pretrained, tmp_path):
 def test_git_takes_every_file(pretrained):
     where = HOME.relative_to(ROOT)
     paths = [str(where / "Breakout" / pretrained.name / name) for name in files(pretrained)]
-    paths += ["experiments/results/README.md", "experiments/results/pilot/Pong/cnn/seed1/metrics.jsonl"]
+    paths += ["experiments/results/README.md", "experiments/results/pilot/Pong/cnn/seed1/metrics.jsonl.gz"]
     paths += ["experiments/results/figures/pilot/curves.svg", "docs/moving_picture.webp"]
     done = subprocess.run(
         ["git", "check-ignore", *paths], cwd=ROOT, capture_output=True, text=True, check=False

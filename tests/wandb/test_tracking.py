@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fls_jax.errors import UserError
-from fls_jax.runs.record import Record, read_record
+from fls_jax.runs.record import Record, pack, packed, read_record
 from fls_jax.wandb import live
 from fls_jax.wandb.live import WandbRun
 from tests.processes import small_disk
@@ -327,3 +327,22 @@ class TestCatchUp:
         assert [(line["env_step"], line["sps"]) for line in stored.history] == [
             (1024, 98.0), (2048, 99.0), (3072, 99.0),
         ]  # fmt: skip
+
+
+def test_a_packed_record_is_read_where_the_plain_one_is_not(tmp_path, monkeypatch):
+    plain = tmp_path / "metrics.jsonl"
+    rows = [{"env_step": n, "loss": n / 3} for n in range(5)]
+    plain.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pack(plain, packed(plain))
+    before = packed(plain).read_bytes()
+    pack(plain, packed(plain))
+    assert packed(plain).read_bytes() == before
+    plain.unlink()
+    assert read_record(plain) == rows
+    monkeypatch.setattr("fls_jax.runs.record._MOST_BYTES", 10)
+    with pytest.raises(UserError, match="unpacks to more than 10 bytes"):
+        read_record(plain)
+    packed(plain).write_bytes(before[:-9])
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="cannot be read"):
+        read_record(plain)
