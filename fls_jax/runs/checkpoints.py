@@ -137,8 +137,8 @@ def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
     """(env_step, params as NumPy arrays) of a checkpoint, the latest by default; no learner needed.
 
     The arrays are of the type that was stored: float32, or float16 where an agent was shipped. A training may
-    replace the latest one meanwhile; the one after it is then read. UserError where there is no such checkpoint
-    or it cannot be read.
+    replace the latest one meanwhile; the one after it is then read. UserError where there is no such
+    checkpoint or it cannot be read.
     """
     wanted = _existing(directory, step)
     try:

@@ -38,7 +38,7 @@ def test_a_pretrained_agent_loads_and_its_card_is_its_own(agent):
 
 
 def test_the_tracked_files_are_light():
-    """A clone stays quick, and fits machines that take 64 MiB at most: weights live once, in `pretrained/`."""
+    """A clone stays quick, and fits machines that take 64 MiB: weights live once, in `pretrained/`."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     assert len(files) > 100
