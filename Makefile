@@ -21,7 +21,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
+.PHONY: help setup train evaluate video gaze saliency figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -44,6 +44,9 @@ video: setup ## Film an agent with its saliency, as MP4 [RUN ARGS='--steps 500']
 gaze: setup ## Score an agent's saliency against human gaze [RUN ATARI_HEAD=folder ARGS='--trials 118 --video']
 	@$(if $(ATARI_HEAD),,echo "make gaze: name the folder of Atari-HEAD, ATARI_HEAD=data/atari-head (docs/gaze.md)" >&2; exit 2)
 	@$(BIN)/fls gaze "$(RUN)" --atari-head "$(ATARI_HEAD)" $(ARGS)
+
+saliency: setup ## Every saliency method on an agent's own frames: faithfulness, objects, sanity [RUN ARGS='--frames 100']
+	@$(BIN)/fls saliency "$(RUN)" $(ARGS)
 
 test: setup ## The tests, on all cores [ARGS='-k name']
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

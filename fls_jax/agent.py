@@ -29,7 +29,7 @@ from fls_jax.runs.folder import RunFolder
 from fls_jax.saliency.controls import uniform_map
 from fls_jax.saliency.methods import compute_targets
 from fls_jax.saliency.projection import check_protocol, project
-from fls_jax.saliency.question import Target
+from fls_jax.saliency.question import Question, Target
 from fls_jax.types import NetworkOutput, Params
 
 OBSERVATION = (84, 84, 4)
@@ -164,6 +164,16 @@ class Agent:
                 'children with multiprocessing.get_context("spawn"); an agent can be sent to them.'
             )
         return _checked(observations)
+
+    def question(self, observations: np.ndarray | jax.Array, targets: Sequence[Target]) -> Question:
+        """The agent, observations and targets as methods and measures of saliency take them."""
+        numbers = tuple(self._target(target) for target in targets)
+        observations = self._check(observations)
+        return Question(self._built.forward, self.params, observations, numbers, jax.random.key(0))
+
+    def with_params(self, params: Params) -> Agent:
+        """The same agent with other parameters of the same shapes."""
+        return Agent(self.config, params, self.step, self.actions, self.preprocessing)
 
     def _target(self, target: Target) -> Target:
         """An action's name as its number."""

@@ -136,6 +136,39 @@ class Gaze:
 
 
 @dataclass(frozen=True)
+class Saliency:
+    """Compare saliency methods on an agent's own frames: faithfulness, objects, sanity, sparsity, cost.
+
+    Results are in RUN/saliency/<env_step>-<frames>-<seed>/. The same command goes on with what is missing.
+    """
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(one or more)"),
+        tyro.conf.Positional,
+    ]
+    """Folders of the runs, or folders that hold runs."""
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("all",)
+    """Saliency methods, docs/saliency.md lists them; all is every one."""
+    targets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET [TARGET ...]")] = ("action",)
+    """What is explained: action (the most probable), policy, value, an action's name or number."""
+    frames: int = 500
+    """Frames of the agent's own games."""
+    faithful: int = 100
+    """Of them, frames for insertion, deletion and erasure, which take hundreds of passes each."""
+    frames_from: Annotated[
+        Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: each its own)")
+    ] = None
+    """The run whose agent plays the frames for all."""
+    seed: int = 1000
+    """Seed of the games that the frames are from."""
+    step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
+    """Checkpoint to explain, in agent steps."""
+    fresh: bool = False
+    """Measure anew; former results are renamed to <name>.old-<n>."""
+
+
+@dataclass(frozen=True)
 class AtariHead:
     """Download a game of Atari-HEAD (licence CC-BY-4.0), checked; the same command resumes."""
 
@@ -216,6 +249,10 @@ def run(arguments: Sequence[str]) -> None:
 
             check_machine()
             gaze(**vars(command))
+        case Saliency() as command:
+            from fls_jax.benchmark.job import compare
+
+            compare(**vars(command))
         case AtariHead() as command:
             from fls_jax.atari_head.download import download
             from fls_jax.atari_head.zenodo import Zenodo
@@ -242,7 +279,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def parse(
     arguments: Sequence[str],
-) -> Train | Evaluate | Video | Gaze | AtariHead | Sync | ImportBaselines | Games | Networks:
+) -> Train | Evaluate | Video | Gaze | Saliency | AtariHead | Sync | ImportBaselines | Games | Networks:
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -256,6 +293,7 @@ def parse(
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Video, tyro.conf.subcommand("video")]
         | Annotated[Gaze, tyro.conf.subcommand("gaze")]
+        | Annotated[Saliency, tyro.conf.subcommand("saliency")]
         | Annotated[AtariHead, tyro.conf.subcommand("atari-head")]
         | Annotated[Sync, tyro.conf.subcommand("sync")]
         | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]

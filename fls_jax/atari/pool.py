@@ -159,11 +159,12 @@ class AtariPool:
         self._lives = np.zeros(num_envs, np.int32)
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
+        self._ram = np.zeros((num_envs, 128), np.uint8)
 
     def reset(self) -> np.ndarray:
         """Start every game anew: observations uint8 [N, 4, 84, 84], oldest frame first."""
         observations, info = self._pool.reset()
-        self._lives = info["lives"].copy()
+        self._lives, self._ram = info["lives"].copy(), info["ram"].copy()
         self._returns[:] = 0.0
         self._lengths[:] = 0
         return observations
@@ -179,6 +180,16 @@ class AtariPool:
             raise ValueError("This pool keeps no colour screens: make it with screens=True.")
         return self._pool.screens.copy()
 
+    @property
+    def ram(self) -> np.ndarray:
+        """The emulators' memories at the newest frames of the observations: uint8 [N, 128]."""
+        return self._ram.copy()
+
+    @property
+    def new_games(self) -> np.ndarray:
+        """Which games have just begun and have seen no step: bool [N]."""
+        return self._lengths == 0
+
     def step(self, actions: np.ndarray) -> EnvStep:
         """Act in every environment: int [N] -> EnvStep, whose observations are all to be acted on.
 
@@ -187,6 +198,7 @@ class AtariPool:
         observations, rewards, terminated, truncated, info = self._pool.step(actions)
         self._returns += info["reward"]
         self._lengths += 1
+        self._ram = info["ram"]
         if not (terminated.any() or truncated.any()):
             self._lives = info["lives"]
             return EnvStep(observations, rewards, terminated, truncated, None, *_NOTHING_FINISHED)
@@ -214,10 +226,12 @@ class AtariPool:
         restarted = ~game_ended & (info["lives"] > self._lives[ids])
         observations[ids] = first
         self._lives[ids] = info["lives"]
+        self._ram = self._ram.copy()  # EnvPool's own array
+        self._ram[ids] = info["ram"]
         if restarted.any():
             anew = ids[restarted]
             observations[anew], info = self._pool.reset(anew)
-            self._lives[anew] = info["lives"]
+            self._lives[anew], self._ram[anew] = info["lives"], info["ram"]
         return restarted
 
     def close(self) -> None:

@@ -1,0 +1,116 @@
+"""The frames that methods are compared on: a fixed, seeded set from an agent's own games."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from itertools import count as numbers
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fls_jax.agent import Agent
+from fls_jax.atari.pool import AtariPool
+from fls_jax.errors import UserError
+from fls_jax.runs.files import part_of
+
+SPACING = 20
+ENVIRONMENTS = 8
+SEED = 1000
+STACK = 4
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """B observations of a game, in the order of play.
+
+    observations: uint8 [B, 84, 84, 4], oldest frame first. ram: uint8 [B, 4, 128], the emulator's memory at
+    each of the four. episodes: int64 [B], which game each is of. followers: uint8 [F, 84, 84, 4], the
+    observations one step after those of number `followed`, int64 [F].
+    """
+
+    game: str
+    observations: np.ndarray
+    ram: np.ndarray
+    episodes: np.ndarray
+    followers: np.ndarray
+    followed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def save(self, path: Path) -> None:
+        """Write them compressed, whole or not at all."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "game"}
+        with part_of(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, game=np.array(self.game), **arrays)
+
+
+def load_frames(path: Path) -> FrameSet:
+    """Frames that were saved; UserError where the file cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            game, *arrays = (stored[field.name] for field in fields(FrameSet))
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): remove it, and the frames are played anew."
+        ) from error
+    return FrameSet(str(game), *arrays)
+
+
+def play_frames(
+    agent: Agent, count: int, seed: int = SEED, report: Callable[[int], None] = lambda done: None
+) -> FrameSet:
+    """Let an agent play by its training's rules, and take a frame of every 20 steps of each of 8 games.
+
+    Which of the 20 is drawn at random; one less than four steps after a life began, or its last, is passed
+    over, so that all four frames are of one life. Of 64 frames at most the observation after it is kept too.
+
+    seed: of the games and all draws; 1000 and up is never used in training. report: called with the number
+    of frames taken. Raises UserError where the agent's game has another number of actions.
+    """
+    pool = AtariPool(
+        agent.game,
+        ENVIRONMENTS,
+        seed,
+        max_episode_steps=agent.config.max_episode_steps,
+        sticky_actions=agent.config.sticky_actions,
+    )
+    if pool.num_actions != len(agent.actions):
+        raise UserError(f"{agent} knows {len(agent.actions)} actions and the game has {pool.num_actions}.")
+    taken = []
+    for frame in _clean_steps(pool, agent, np.random.default_rng(seed)):
+        taken.append(frame)
+        report(len(taken))
+        if len(taken) == count:
+            break
+    pool.close()
+    observations, ram, episodes, following = (np.stack(column) for column in zip(*taken, strict=True))
+    followed = np.arange(0, count, max(8, count // 64))[:64]
+    return FrameSet(agent.game, observations, ram, episodes, following[followed], followed)
+
+
+def _clean_steps(pool: AtariPool, agent: Agent, random: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+    """For ever: observation, memories [4, 128], episode and next observation of steps drawn from play."""
+    observations = np.moveaxis(pool.reset(), 1, -1).copy()
+    memories = deque([pool.ram] * STACK, STACK)
+    alive = np.zeros(ENVIRONMENTS, np.int64)  # steps since the life began
+    episodes = np.arange(ENVIRONMENTS)
+    drawn = random.integers(0, SPACING, ENVIRONMENTS)
+    for step in numbers():
+        if step % SPACING == 0:
+            drawn = random.integers(0, SPACING, ENVIRONMENTS)
+        logits = agent(observations).logits.astype(np.float64)
+        actions = np.argmax(logits + random.gumbel(size=logits.shape), axis=1)  # a sample of softmax
+        played = pool.step(actions.astype(np.int32))
+        following = np.moveaxis(played.observations, 1, -1).copy()
+        ended = played.terminated | played.truncated
+        for place in np.flatnonzero((step % SPACING == drawn) & (alive >= STACK) & ~ended):
+            past = np.stack([memory[place] for memory in memories])
+            yield observations[place], past, episodes[place], following[place]
+        memories.append(pool.ram)
+        alive = np.where(ended, 0, alive + 1)
+        episodes = np.where(pool.new_games, episodes.max() + 1 + np.arange(ENVIRONMENTS), episodes)
+        observations = following

@@ -1,0 +1,236 @@
+"""The saliency job: run folders -> every method on the same frames, scores, a table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fls_jax.agent import Agent, load_agent
+from fls_jax.benchmark.comparison import (
+    NO_ATTENTION,
+    Comparison,
+    Settings,
+    Stopped,
+    frames_folder,
+    identity,
+)
+from fls_jax.benchmark.frames import SEED, FrameSet, load_frames, play_frames
+from fls_jax.benchmark.results import FRAMES, Results
+from fls_jax.errors import UserError
+from fls_jax.process.display import ProgressDisplay
+from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.files import InUseError, open_locked
+from fls_jax.runs.folder import find_runs
+from fls_jax.saliency import METHODS
+from fls_jax.saliency.methods import find_method
+from fls_jax.saliency.question import Target
+
+ALL = "all"
+_COLUMNS = {
+    "insertion_blurred_probability": "ins.",
+    "deletion_blurred_probability": "del.",
+    "gini": "gini",
+    "spearman:heads": "sanity",
+    "ms_per_frame": "ms",
+}
+_MOST_KINDS = 3
+
+
+def compare(
+    runs: Sequence[Path],
+    methods: Sequence[str] = (ALL,),
+    targets: Sequence[str] = ("action",),
+    frames: int = 500,
+    faithful: int = 100,
+    frames_from: Path | None = None,
+    seed: int = SEED,
+    step: int | None = None,
+    fresh: bool = False,
+) -> list[Path]:
+    """Compare saliency methods on the agents of run folders; returns the folders of results.
+
+    Args:
+        runs: run folders, or folders that hold some.
+        methods: names in METHODS; `all` is every one that the network has.
+        targets: `action`, `policy`, `value`, an action's name or number.
+        frames: how many of the agent's own games. faithful: of them, for insertion, deletion and erasure.
+        frames_from: the run whose agent plays the frames for all; each agent its own by default.
+        seed: of the games that frames are from. step: the checkpoint; the latest by default.
+        fresh: measure anew; former results are kept under another name.
+
+    The same call goes on with what is missing. Raises UserError for what cannot be used, and at the end where
+    a method failed; the others are measured all the same.
+    """
+    _check_numbers(frames, faithful, seed)
+    chosen = _methods(methods)
+    folders = list(dict.fromkeys(folder for run in runs for folder in find_runs(run)))
+    if not folders:
+        raise UserError(f"{', '.join(map(str, runs))} holds no run: name a run folder (fls saliency RUN).")
+    player = (frames_from, load_agent(frames_from, step)) if frames_from else None
+    written: list[Path] = []
+    failures: list[str] = []
+    with StopFlag("these frames", "methods that were written stand") as stop:
+        for run in folders:
+            agent = load_agent(run, step)
+            settings = Settings(chosen, tuple(_target(agent, target) for target in targets), faithful)
+            player_of_run = player or (run, agent)
+            _check_game(agent, player_of_run[1], run)
+            folder = _folder(run, agent, player_of_run[1], settings, frames, seed)
+            with _written_in(folder):
+                comparison = _compare_one(agent, player_of_run, settings, folder, frames, seed, fresh, stop)
+            if stop:
+                print(f"Stopped; the same command{' without --fresh' * fresh} goes on from there.")
+                return written
+            print(f"Written to {folder}")
+            written.append(folder)
+            failures += [f"{run}: {method}: {why}" for method, why in comparison.failures.items()]
+    asked = [failure for failure in failures if ALL not in methods or not failure.endswith(NO_ATTENTION)]
+    if asked:
+        raise UserError(f"{len(asked)} of the methods could not be measured: {'; '.join(asked)}")
+    return written
+
+
+def _compare_one(
+    agent: Agent, player: tuple[Path, Agent], settings: Settings, folder: Path, count: int, seed: int,
+    fresh: bool, stop: StopFlag,
+) -> Comparison:  # fmt: skip
+    """One run, until it is done or a signal came."""
+    frames = _frames(*player, count, seed, folder)
+    results = Results(folder, identity(agent, frames, settings))
+    former = results.begin(fresh)
+    if former:
+        print(f"Former results are kept in {former}")
+    if not results.frames_file.exists():
+        frames.save(results.frames_file)
+    comparison = Comparison(agent, frames, settings, results, stop)
+    if _measure(comparison):
+        _show(comparison.write_tables(complete=True), comparison)
+    return comparison
+
+
+@contextlib.contextmanager
+def _written_in(folder: Path) -> Generator[None]:
+    """The folder is this process's alone; UserError where it is not, or cannot be written."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open_locked(folder.with_name(f".{folder.name}.lock")):
+            yield
+    except InUseError as error:
+        raise UserError(f"Another comparison writes to {folder}: wait for it, or stop it.") from error
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): make room or rights.") from error
+
+
+def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: int, seed: int) -> Path:
+    """RUN/saliency/<env_step>-<frames>-<seed>; words say whose frames and which targets, if not the usual."""
+    own = frames_folder(run, agent, count, seed)
+    words = [own.name]
+    words += [f"of-{player.network}-{player.step}"] if player is not agent else []
+    words += list(map(str, settings.targets)) if settings.targets != ("action",) else []
+    return own.with_name("-".join(words))
+
+
+def _measure(comparison: Comparison) -> bool:
+    """Run a comparison with progress; False where a signal stopped it."""
+    done = 0
+    with ProgressDisplay(f"{comparison.name}, saliency", len(comparison.work)) as display:
+
+        def advance(name: str) -> None:
+            nonlocal done
+            done += 1
+            display.count(done, "methods")
+            if name.split(" ")[0] in comparison.failures:
+                display.message(f"{name}: {comparison.failures[name.split(' ')[0]]}")
+
+        try:
+            comparison.run(advance)
+        except Stopped:
+            return False
+    return True
+
+
+def _frames(run: Path, agent: Agent, count: int, seed: int, folder: Path) -> FrameSet:
+    """The frames of a run's agent: those of a folder or of the run, played before, or new ones."""
+    for place in (folder, frames_folder(run, agent, count, seed)):
+        if (place / FRAMES).exists():
+            return load_frames(place / FRAMES)
+    title = f"{agent.game}, {agent.network} at step {agent.step:,}"
+    with ProgressDisplay(title, count, "playing ...") as display:
+        return play_frames(agent, count, seed, lambda done: display.count(done, "frames"))
+
+
+def _methods(names: Sequence[str]) -> tuple[str, ...]:
+    if ALL in names:
+        return tuple(METHODS)
+    for name in names:
+        try:
+            find_method(name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    # Differences are told to `random`, which costs nothing.
+    return tuple(dict.fromkeys(("random", *names)))
+
+
+def _target(agent: Agent, target: str) -> Target:
+    if target in ("action", "policy", "value") or target in agent.actions:
+        return target
+    if target.isdecimal() and int(target) < len(agent.actions):
+        return agent.actions[int(target)]
+    raise UserError(
+        f"{agent} has no target {target!r}; choose action, policy, value or one of: "
+        f"{', '.join(agent.actions)}."
+    )
+
+
+def _check_game(agent: Agent, player: Agent, run: Path) -> None:
+    """UserError where frames would be of another game."""
+    if agent.game != player.game:
+        raise UserError(
+            f"{run} plays {agent.game} and the run of --frames-from {player.game}; frames are of one game: "
+            "give runs of the same."
+        )
+
+
+def _check_numbers(frames: int, faithful: int, seed: int) -> None:
+    if frames < 8:
+        raise UserError(f"--frames is {frames}; it must be at least 8.")
+    if not 1 <= faithful <= frames:
+        raise UserError(f"--faithful is {faithful}; it must lie between 1 and --frames, {frames}.")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed is {seed}; it must lie between 0 and {2**31 - 1:,}.")
+
+
+def _show(table: pd.DataFrame, comparison: Comparison) -> None:
+    """The terminal's table: the most telling columns, for the first target."""
+    target = str(comparison.settings.targets[0])
+    rows = table[table.target == target]
+    lifts = [metric for metric in dict.fromkeys(rows.metric) if metric.startswith("lift:")][:_MOST_KINDS]
+    columns = _COLUMNS | {metric: f"lift\n{metric.split(':')[1][:6]}" for metric in lifts}
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    shown.add_column("method", no_wrap=True)
+    for heading in columns.values():
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for (agent, method), group in rows[~rows.method.str.contains(" - ")].groupby(
+        ["agent", "method"], sort=False
+    ):
+        values = dict(zip(group.metric, group.value, strict=True))
+        name = f"{method}{'' if agent == comparison.name else ' untrained'}"
+        shown.add_row(name, *(_number(values.get(metric)) for metric in columns))
+    console = Console(highlight=False)
+    console.print(shown)
+    console.print(
+        f"target {target}. ins., higher is better, and del., lower: area under the action's probability as "
+        "pixels are shown and hidden, blurred where they are not; hold them against `random`. lift: share of "
+        "the map's mass on the object over its share of the area. sanity: rank correlation with the map once "
+        "the heads are fresh. ms: a frame. Intervals, differences and all else: scores.csv."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.3g}"

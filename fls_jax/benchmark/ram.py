@@ -1,0 +1,109 @@
+"""Where objects stand on the screen, from the emulator's 128 bytes of memory.
+
+Which byte holds what is public knowledge of these games' programs (Anand et al. 2019; Delfosse et al. 2023).
+Sizes and offsets were measured on screens; tests/benchmark/test_ram.py states how often a box holds its
+object. A box is (top, left, height, width) on the 210x160 screen, NaN where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Decoder = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""Memories int [N, 128] -> boxes float64 [N, K, 4] by kind of object."""
+
+_FIELD = (34, 194)  # the first row of Pong's field, and the first below it
+
+
+def pong(ram: np.ndarray) -> dict[str, np.ndarray]:
+    """`ball`, `player` (right, green), `opponent`; each is cut where the field ends."""
+    boxes = {
+        "ball": _box(ram[:, 54] - 14, ram[:, 49] - 49, 4, 2, there=ram[:, 54] > 0),
+        "player": _box(ram[:, 51] - 13, 140, 16, 4, there=ram[:, 51] > 0),
+        "opponent": _box(ram[:, 50] - 15, 16, 16, 4, there=ram[:, 50] > 0),
+    }
+    return {kind: _cut(box, *_FIELD) for kind, box in boxes.items()}
+
+
+def breakout(ram: np.ndarray) -> dict[str, np.ndarray]:
+    """`ball` and `paddle`, as wide as it is at first; the ball is nowhere before it is served."""
+    top = ram[:, 101] + 9
+    return {
+        "ball": _box(top, ram[:, 99] - 48, 4, 2, there=(ram[:, 101] > 0) & (top < 193)),
+        "paddle": _box(189, ram[:, 72] - 47, 4, 16),
+    }
+
+
+def space_invaders(ram: np.ndarray) -> dict[str, np.ndarray]:
+    """`player`, and `alien`, 36 of them: six rows, the uppermost last in memory, a bit each."""
+    aliens = [
+        _box(
+            31 + 2 * ram[:, 16] + 18 * row,
+            ram[:, 26] - 1 + 16 * column,
+            10,
+            8,
+            there=_bit(ram[:, 23 - row], column),
+        )
+        for row in range(6)
+        for column in range(6)
+    ]
+    return {"player": _box(185, ram[:, 28] - 1, 10, 7), "alien": np.concatenate(aliens, axis=1)}
+
+
+def ms_pacman(ram: np.ndarray) -> dict[str, np.ndarray]:
+    """`player`, and `ghost`, four of them."""
+    ghosts = [_box(ram[:, 12 + n] + 1, ram[:, 6 + n] - 12, 10, 8, there=ram[:, 6 + n] > 0) for n in range(4)]
+    return {
+        "player": _box(ram[:, 16] + 1, ram[:, 10] - 13, 10, 10, there=ram[:, 10] > 0),
+        "ghost": np.concatenate(ghosts, axis=1),
+    }
+
+
+def seaquest(ram: np.ndarray) -> dict[str, np.ndarray]:
+    """`player`; `enemy`, up to three in each of four lanes, a bit each; `diver`, one a lane."""
+    enemies, divers = [], []
+    for lane in range(4):
+        top = 64 + 24 * lane
+        for bit, offset in ((2, 0), (1, 16), (0, 32)):
+            left = (ram[:, 33 - lane] + offset) % 256
+            enemies.append(_box(top, left, 16, 8, there=_bit(ram[:, 43 - lane], bit) & (left < 160)))
+        diver = ram[:, 74 - lane]
+        divers.append(_box(top, diver, 16, 8, there=(diver > 0) & (diver < 160)))
+    return {
+        "player": _box(ram[:, 97] + 32, ram[:, 70], 11, 16),
+        "enemy": np.concatenate(enemies, axis=1),
+        "diver": np.concatenate(divers, axis=1),
+    }
+
+
+DECODERS: dict[str, Decoder] = {
+    "Pong": pong,
+    "Breakout": breakout,
+    "SpaceInvaders": space_invaders,
+    "MsPacman": ms_pacman,
+    "Seaquest": seaquest,
+}
+"""The games whose memory we read, in EnvPool's spelling."""
+
+
+def _box(
+    top: np.ndarray | int, left: np.ndarray | int, height: int, width: int, there: np.ndarray | bool = True
+) -> np.ndarray:
+    """float64 [N, 1, 4], NaN where `there` is false."""
+    sides: Sequence[np.ndarray] = np.broadcast_arrays(top, left, height, width, there)
+    boxes = np.stack(sides[:4], axis=-1).astype(float)
+    return np.where(sides[4][..., None], boxes, np.nan)[:, None]
+
+
+def _cut(boxes: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Boxes without what lies above row `first` or from row `end` on; NaN where nothing is left."""
+    top = np.maximum(boxes[..., 0], first)
+    height = np.minimum(boxes[..., 0] + boxes[..., 2], end) - top
+    cut = np.stack([top, boxes[..., 1], height, boxes[..., 3]], axis=-1)
+    return np.where(height[..., None] > 0, cut, np.nan)
+
+
+def _bit(value: np.ndarray, place: int) -> np.ndarray:
+    return (value >> place) & 1 == 1

@@ -1,0 +1,170 @@
+"""The files of a comparison, in RUN/saliency/<set>/: frames, maps, values, scores, summary.
+
+Each method's files are written when it is done; those that are there under the same settings stay.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fls_jax.runs.files import part_of, write_whole
+from fls_jax.runs.folder import set_aside
+from fls_jax.saliency.question import Target
+from fls_jax.statistics.clusters import cluster_means
+
+COLUMNS = ("agent", "method", "target", "metric", "value", "low", "high", "n")
+UNTRAINED = "untrained"
+FRAMES = "frames.npz"
+REFERENCES = ("random",)
+"""Methods that every other is also told as a difference to, on the same frames."""
+
+
+class Measured(NamedTuple):
+    """What was measured of one method of one agent.
+
+    values: by target, numbers [B] by metric, one a frame. totals: by target, (value, low, high, n) by metric,
+    of numbers that no frame has by itself.
+    """
+
+    values: dict[str, dict[str, np.ndarray]]
+    totals: dict[str, dict[str, tuple[float, float, float, int]]]
+
+
+class Results:
+    """One run's folder of results."""
+
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+
+    @property
+    def frames_file(self) -> Path:
+        """The frames that all methods see."""
+        return self.folder / FRAMES
+
+    def begin(self, fresh: bool) -> Path | None:
+        """Make the folder ready; returns where results of other settings, or with `fresh` any, are kept."""
+        former = None
+        if fresh or (self.folder.exists() and not self._is_same()):
+            former = set_aside(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "summary.json").exists():
+            self.write_summary({"complete": False})
+        return former
+
+    def is_done(self, agent: str, method: str) -> bool:
+        """Whether a method's numbers are there."""
+        return self._values_file(agent, method).exists()
+
+    def write_maps(self, agent: str, method: str, maps: dict[Target, np.ndarray]) -> None:
+        """Maps [B, H, W] by target, compressed: float16, shares of `scale`, their largest absolute value."""
+        arrays: dict[str, Any] = {}
+        for target, each in maps.items():
+            scale = float(np.abs(each).max()) or 1.0
+            arrays[f"{target}"] = (each / scale).astype(np.float16)
+            arrays[f"{target}:scale"] = np.float64(scale)
+        with (
+            part_of(self.folder / "maps" / f"{_file(agent, method)}.npz") as part,
+            part.open("wb") as file,
+        ):
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def write(self, agent: str, method: str, measured: Measured) -> None:
+        """A method's numbers."""
+        arrays: dict[str, Any] = {
+            f"{t}|{m}": v for t, values in measured.values.items() for m, v in values.items()
+        }
+        arrays |= {
+            f"{t}|{m}|total": np.array(v) for t, totals in measured.totals.items() for m, v in totals.items()
+        }
+        with part_of(self._values_file(agent, method)) as part, part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def read(self, agent: str, method: str) -> Measured:
+        """What `write` wrote."""
+        measured = Measured({}, {})
+        with np.load(self._values_file(agent, method), allow_pickle=False) as stored:
+            for name in stored.files:
+                target, metric, *total = name.split("|")
+                if total:
+                    value, low, high, n = stored[name].tolist()
+                    measured.totals.setdefault(target, {})[metric] = (value, low, high, int(n))
+                else:
+                    measured.values.setdefault(target, {})[metric] = stored[name]
+        return measured
+
+    def write_tables(self, table: pd.DataFrame) -> None:
+        """scores.csv and scores.parquet."""
+        with part_of(self.folder / "scores.csv") as part:
+            table.to_csv(part, index=False, float_format="%.6g")
+        with part_of(self.folder / "scores.parquet") as part:
+            table.to_parquet(part, index=False)
+
+    def write_summary(self, content: dict[str, Any]) -> None:
+        """summary.json: the identity, and what is given."""
+        text = json.dumps(self.identity | content, indent=2) + "\n"
+        write_whole(self.folder / "summary.json", text)
+
+    def _is_same(self) -> bool:
+        try:
+            content = json.loads((self.folder / "summary.json").read_text())
+            return {name: content[name] for name in self.identity} == self.identity
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _values_file(self, agent: str, method: str) -> Path:
+        return self.folder / "values" / f"{_file(agent, method)}.npz"
+
+
+def to_table(measured: dict[tuple[str, str], Measured], episodes: np.ndarray) -> pd.DataFrame:
+    """The long table of all (agent, method): one row a target and metric, with 95 % intervals over games.
+
+    Beside each method stand its differences, frame by frame, to `random` and to itself on the untrained
+    network (`greydanus - random`, `greydanus - untrained`), with paired intervals.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for (agent, method), own in measured.items():
+        for target, values in own.values.items():
+            rows += _rows(agent, method, target, values, episodes)
+            rows += [
+                (agent, method, target, metric, *total)
+                for metric, total in own.totals.get(target, {}).items()
+            ]
+            for name, other in _references(measured, agent, method, target).items():
+                shared = {
+                    m: v - other[m] for m, v in values.items() if m in other and not m.startswith("area:")
+                }
+                rows += _rows(agent, f"{method} - {name}", target, shared, episodes)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _references(
+    measured: dict[tuple[str, str], Measured], agent: str, method: str, target: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """What a method's numbers are held against."""
+    pairs = {name: (agent, name) for name in REFERENCES if name != method}
+    if not agent.endswith(UNTRAINED):
+        pairs |= {UNTRAINED: (f"{agent} {UNTRAINED}", method)}
+    return {
+        name: measured[pair].values[target]
+        for name, pair in pairs.items()
+        if pair in measured and target in measured[pair].values
+    }
+
+
+def _rows(
+    agent: str, method: str, target: str, values: dict[str, np.ndarray], episodes: np.ndarray
+) -> list[tuple[Any, ...]]:
+    if not values:
+        return []
+    means = cluster_means(np.stack(list(values.values()), axis=1), episodes)
+    return [(agent, method, target, metric, *mean) for metric, mean in zip(values, means, strict=True)]
+
+
+def _file(agent: str, method: str) -> str:
+    return f"{method}-{UNTRAINED}" if agent.endswith(UNTRAINED) else method

@@ -1,0 +1,64 @@
+"""What is measured of a method's maps, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fls_jax.benchmark.faithfulness import areas
+from fls_jax.benchmark.location import area_share, lift, mass_share, pointing, rank_accuracy
+from fls_jax.benchmark.objects import Thing, kinds_of, masks_of
+from fls_jax.benchmark.shape import correlation, effective_area, gini
+from fls_jax.saliency.question import Question
+
+Values = dict[str, np.ndarray]
+"""Numbers [B], one a frame, by metric; NaN where one is not measured or undefined."""
+
+
+def mass_of(maps: np.ndarray, family: str) -> np.ndarray:
+    """Signed maps as mass: derivatives by their size, all others by their positive part."""
+    return np.abs(maps) if family == "gradient" else np.maximum(maps, 0)
+
+
+def subset(total: int, wanted: int) -> np.ndarray:
+    """Numbers of at most `wanted` of `total` frames, evenly spread."""
+    return np.unique(np.linspace(0, total - 1, min(total, wanted)).astype(int))
+
+
+def shape_scores(mass: np.ndarray) -> Values:
+    """Sparsity of maps as mass [B, H, W]."""
+    return {"gini": gini(mass), "effective_area": effective_area(mass)}
+
+
+def object_scores(mass: np.ndarray, things: list[Thing]) -> Values:
+    """Where the mass lies, for each kind of object."""
+    values: Values = {}
+    for kind in kinds_of(things):
+        masks = masks_of(things, kind, len(mass), (mass.shape[1], mass.shape[2]))
+        values |= {
+            f"lift:{kind}": lift(mass, masks),
+            f"mass:{kind}": mass_share(mass, masks),
+            f"area:{kind}": area_share(masks),
+            f"pointing:{kind}": pointing(mass, masks),
+            f"rank:{kind}": rank_accuracy(mass, masks),
+        }
+    return values
+
+
+def faithfulness_scores(question: Question, maps: np.ndarray, frames: Iterable[int]) -> Values:
+    """Insertion and deletion on some frames, which the question is about; NaN on the others."""
+    chosen = np.array(list(frames))
+    found = areas(question, maps[chosen])
+    return {name: _spread(values, chosen, len(maps)) for name, values in found.items()}
+
+
+def steadiness_scores(maps: np.ndarray, later: np.ndarray, followed: np.ndarray) -> Values:
+    """Correlation of the maps of some frames with those one step later; NaN on the others."""
+    return {"steadiness": _spread(correlation(maps[followed], later), followed, len(maps))}
+
+
+def _spread(values: np.ndarray, places: np.ndarray, total: int) -> np.ndarray:
+    whole = np.full(total, np.nan)
+    whole[places] = values
+    return whole
