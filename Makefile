@@ -30,7 +30,7 @@ help: ## This list
 setup: ## Virtual environment in .venv with pinned requirements [ACCEL=auto|cpu|cuda12|cuda13|tpu PYTHON=python3 VENV=.venv]
 	@bash scripts/setup.sh "$(ACCEL)" "$(PYTHON)" "$(VENV)"
 
-train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEPS PRESET=paper|smoke RUN_DIR ARGS='--option value']
+train: setup ## Train an agent; the same command resumes [GAME NETWORK SEED STEPS PRESET=paper|smoke|throughput RUN_DIR ARGS='--option value']
 	@$(BIN)/fls train --preset $(PRESET) --game "$(GAME)" --network $(NETWORK) --seed $(SEED) \
 	  $(if $(filter smoke,$(PRESET)),$(if $(filter command line environment,$(origin STEPS)),--total-steps $(STEPS)),--total-steps $(STEPS)) \
 	  $(if $(RUN_DIR),--run-dir "$(RUN_DIR)") $(ARGS)

@@ -66,10 +66,10 @@ def loop(options: Measure) -> dict[str, Any]:
 
     In alternation, since a machine's speed drifts. EnvPool's auto-reset steps count as steps.
     """
-    from fls_jax.ppo.trainer import atari_pool
+    from fls_jax.ppo.environments import atari_pool, environment_seeds
 
     trainer = make_trainer(options)
-    pool = atari_pool(options.config(), seed=1)
+    pool = atari_pool(options.config(), environment_seeds(options.config(), 1))
     inner = pool._pool.envpool  # EnvPool itself, without our bookkeeping
     inner.reset()
     generator = np.random.default_rng(0)

@@ -73,7 +73,10 @@ class Agent:
 
     def _settle(self) -> None:
         """Build the network, and move the parameters to this process's device."""
-        self._built = _build(self.spec, len(self.actions), self.config.compute_dtype)
+        config = self.config
+        self._built = _build(
+            self.spec, len(self.actions), config.compute_dtype, config.matmul_precision
+        )
         self.module = self._built.module
         self.params = jax.device_put(self.params)
         self._process = os.getpid()
@@ -252,13 +255,14 @@ class _Network(NamedTuple):
 
 
 @cache
-def _build(spec: NetworkSpec, num_actions: int, dtype: str) -> _Network:
+def _build(spec: NetworkSpec, num_actions: int, dtype: str, precision: str) -> _Network:
     module = ActorCritic(
         spec,
         num_actions,
         dtype=jnp.dtype(dtype),
         chunk_size=default_chunk_size(),
         takes_float=True,  # saliency methods differentiate and blur; a call takes uint8 only
+        precision=precision,
     )
 
     def forward(params: Params, observations: jax.Array) -> NetworkOutput:

@@ -25,8 +25,9 @@ class Train:
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    preset: Literal["paper", "smoke"] = "paper"
-    """Defaults of everything not given: the paper's hyper-parameters, or the same for a minute's run."""
+    preset: Literal["paper", "smoke", "throughput"] = "paper"
+    """Defaults of everything not given: the paper's hyper-parameters, the same for a minute's run, or others
+    that keep an accelerator busy (another algorithm than the paper's: docs/scaling.md)."""
     run_dir: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/<Game>/<network>/seed<k>)"),

@@ -67,6 +67,9 @@ class TrainConfig:
 
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the extractor's arithmetic; parameters stay float32."""
+    matmul_precision: Literal["highest", "high", "default"] = "highest"
+    """How float32 is multiplied: highest, in float32; high and default, in fewer bits where the device has
+    faster units for them (TF32 on NVIDIA's, passes of bfloat16 on TPUs). CPUs know no difference."""
     microbatch: int = 0
     """Accumulate each minibatch's gradient over microbatches of this many samples; 0: all at once."""
     overlap: bool = False
@@ -80,6 +83,9 @@ class TrainConfig:
     """Also keep, forever, the first checkpoint of every this many agent steps; 0: none."""
     env_threads: int = _operational(0)
     """EnvPool's threads; 0: one for each core that the process may use, at most one per environment."""
+    env_groups: int = _operational(0)
+    """Groups of environments that take turns: one plays while the device acts for another. 0: two on an
+    accelerator where they divide evenly, one on a CPU."""
     devices: int = _operational(0)
     """Devices to train on, data parallel; 0: one on a CPU, else as many as divide the samples."""
 
@@ -132,6 +138,11 @@ class TrainConfig:
                 f"--minibatches is {self.minibatches}, which leaves one sample to each, whose normalised "
                 "advantage is 0, so nothing would be learnt: choose fewer, or longer rollouts."
             )
+        if self.env_groups and self.num_envs % self.env_groups:
+            raise UserError(
+                f"--env-groups is {self.env_groups}, which does not divide {self.num_envs} environments: "
+                "choose a divisor."
+            )
         if self.microbatch and self.minibatch_size % self.microbatch:
             raise UserError(
                 f"--microbatch is {self.microbatch}, which does not divide the minibatch of "
@@ -152,12 +163,13 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any], source: str = "config.json") -> TrainConfig:
         """Read back what to_json wrote; unknown keys are ignored, missing ones take their default.
 
-        Runs from before `environment_seeds` go on with the seeds that they had, seed + i.
+        Runs from before `environment_seeds` go on with the seeds that they had, seed + i, and those from
+        before `matmul_precision` with the device's default.
 
         Raises UserError for a value of the wrong type, naming `source`.
         """
         hints = typing.get_type_hints(cls)
-        known: dict[str, Any] = {"environment_seeds": "consecutive"}
+        known: dict[str, Any] = {"environment_seeds": "consecutive", "matmul_precision": "default"}
         for f in fields(cls):
             if f.name in values:
                 known[f.name] = _checked(values[f.name], hints[f.name], f.name, source)
@@ -197,6 +209,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "keep_checkpoints": (1, math.inf),
     "keep_every": _NOT_NEGATIVE,
     "env_threads": (0, 4_096),
+    "env_groups": (0, 65_536),
     "devices": _NOT_NEGATIVE,
 }
 
@@ -204,6 +217,18 @@ PRESETS: dict[str, TrainConfig] = {
     "paper": TrainConfig(),
     # A minute on a laptop: every part runs, nothing is learnt.
     "smoke": replace(TrainConfig(), total_steps=10_240, checkpoint_every=5),
+    # Another algorithm than the paper's, to keep an accelerator busy: 16 times the environments, rollouts
+    # a quarter as long and one update old, minibatches four times as large with twice (their square root)
+    # the learning rate, in bfloat16.
+    "throughput": replace(
+        TrainConfig(),
+        num_envs=128,
+        rollout_length=32,
+        learning_rate=5e-4,
+        overlap=True,
+        compute_dtype="bfloat16",
+        matmul_precision="default",
+    ),
 }
 
 

@@ -59,6 +59,7 @@ class EnvStep(NamedTuple):
         environment was truncated.
     finished_returns: float64 [k], raw whole-game returns of the k games that ended in this step.
     finished_lengths: int64 [k], their lengths in agent steps.
+    finished_environments: int64 [k], the environments in which they were played.
     """
 
     observations: np.ndarray
@@ -68,3 +69,4 @@ class EnvStep(NamedTuple):
     final_observations: np.ndarray | None
     finished_returns: np.ndarray
     finished_lengths: np.ndarray
+    finished_environments: np.ndarray

@@ -36,6 +36,7 @@ def test_defaults_are_the_papers():
         "max_episode_steps": 27_000,
         "overlap": False,
         "compute_dtype": "float32",
+        "matmul_precision": "highest",
     }
     assert {name: getattr(CONFIG, name) for name in wanted} == wanted
     assert (CONFIG.steps_per_update, CONFIG.minibatch_size, CONFIG.num_updates) == (1024, 256, 48_828)
@@ -76,6 +77,8 @@ def test_smoke_is_the_paper_but_short():
         ({"checkpoint_every": 0}, ["--checkpoint-every", "0", "at least 1"]),
         ({"keep_checkpoints": 0}, ["--keep-checkpoints", "0"]),
         ({"env_threads": -1}, ["--env-threads", "-1"]),
+        ({"env_groups": -1}, ["--env-groups", "-1"]),
+        ({"env_groups": 3}, ["--env-groups", "3", "8 environments", "divisor"]),
         ({"devices": -2}, ["--devices", "-2"]),
     ],
 )
@@ -127,6 +130,23 @@ def test_json_round_trip(config):
     assert TrainConfig.from_json(json.loads(text)) == config
 
 
+def test_throughput_is_said_to_be_another_algorithm():
+    fast = PRESETS["throughput"].validated()
+    assert (fast.num_envs, fast.overlap, fast.compute_dtype) == (128, True, "bfloat16")
+    assert fast.minibatch_size == 4 * CONFIG.minibatch_size
+    assert fast.learning_rate == CONFIG.learning_rate * 4**0.5
+    changed = {line.split(":")[0] for line in CONFIG.differences(fast)}
+    assert changed == {
+        "num_envs", "rollout_length", "learning_rate", "overlap", "compute_dtype", "matmul_precision",
+    }  # fmt: skip
+
+
+def test_runs_from_before_the_precision_was_recorded_keep_the_devices_own():
+    values = CONFIG.to_json()
+    del values["matmul_precision"]
+    assert TrainConfig.from_json(values).matmul_precision == "default"
+
+
 def test_json_of_another_version_is_read():
     values = CONFIG.to_json() | {"seed": 7, "something_new": {"a": 1}}
     del values["overlap"]
@@ -164,6 +184,7 @@ def test_differences_name_what_changes_the_result_only():
         checkpoint_every=1,
         keep_every=5,
         env_threads=2,
+        env_groups=4,
         devices=3,
     )
     assert CONFIG.differences(other) == ["game: Pong -> Breakout", "learning_rate: 0.00025 -> 0.001"]

@@ -47,7 +47,8 @@ def resolve_game(name: str) -> str:
 GAME_BYTES = 1_200_000
 """Memory that a game takes, emulator and frames; measured on Pong."""
 
-_NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64)  # returns and lengths of no games
+# Returns, lengths and environments of no games.
+_NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
 _COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}
 
 
@@ -66,9 +67,17 @@ class _Emulators:
         return self.envpool.reset(ids)
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> tuple[Any, ...]:
-        """int32 [k] -> observations [k, ...], rewards, terminated, truncated, and EnvPool's info by name."""
+        """Send, then receive."""
+        self.send(actions, ids)
+        return self.receive()
+
+    def send(self, actions: np.ndarray, ids: np.ndarray | None = None) -> None:
+        """int32 [k]: act; EnvPool's threads play on while the caller does other things."""
         ids = self.envpool.all_env_ids if ids is None else ids
         self.envpool._send([ids, ids, np.array(actions, np.int32)])  # JAX's arrays are read-only: a copy
+
+    def receive(self) -> tuple[Any, ...]:
+        """Observations [k, ...], rewards, terminated, truncated, EnvPool's info by name; waits for all."""
         state = self.envpool._recv()
         observations, rewards, done, truncated = (state[part] for part in self._parts)
         info = {name: state[part] for name, part in self._info.items()}
@@ -96,6 +105,13 @@ class _ScreenTwin:
     def step(self, *arguments: Any) -> tuple[Any, ...]:
         return self._see(self._pool.step(*arguments), self._twin.step(*arguments))
 
+    def send(self, *arguments: Any) -> None:
+        self._pool.send(*arguments)
+        self._twin.send(*arguments)
+
+    def receive(self) -> tuple[Any, ...]:
+        return self._see(self._pool.receive(), self._twin.receive())
+
     def _see(self, ours: tuple[Any, ...], twins: tuple[Any, ...]) -> tuple[Any, ...]:
         """The pool's own answer, once the twin's screens are kept."""
         info = twins[-1]
@@ -115,7 +131,7 @@ class AtariPool:
     Args:
         game: its name, as resolve_game takes it.
         num_envs: N.
-        seed: environment i is seeded with seed + i.
+        seed: environment i is seeded with seed + i, or with the i-th of several.
         max_episode_steps: a whole game is cut after this many agent steps (4 frames each).
         clip_rewards: training rewards are the sign of the raw ones.
         sticky_actions: probability that the emulator repeats the last action at a frame.
@@ -195,7 +211,16 @@ class AtariPool:
 
         A life loss or game over terminates; reaching the limit alone truncates.
         """
-        observations, rewards, terminated, truncated, info = self._pool.step(actions)
+        self.send(actions)
+        return self.receive()
+
+    def send(self, actions: np.ndarray) -> None:
+        """The first half of a step: act, and let the games be played while the caller does other things."""
+        self._pool.send(actions)
+
+    def receive(self) -> EnvStep:
+        """The second half of a step: wait for what came of the actions sent."""
+        observations, rewards, terminated, truncated, info = self._pool.receive()
         self._returns += info["reward"]
         self._lengths += 1
         self._ram = info["ram"]
@@ -214,7 +239,8 @@ class AtariPool:
         returns, lengths = self._returns[game_ended].copy(), self._lengths[game_ended].copy()
         self._returns[game_ended] = 0.0
         self._lengths[game_ended] = 0
-        return EnvStep(observations, rewards, done & ~truncated, truncated, final, returns, lengths)
+        ended = np.flatnonzero(game_ended)
+        return EnvStep(observations, rewards, done & ~truncated, truncated, final, returns, lengths, ended)
 
     def _revive(self, ids: np.ndarray, observations: np.ndarray, game_ended: np.ndarray) -> np.ndarray:
         """Let the finished `ids` begin their next life or game, in place; bool [k]: which games ended here.

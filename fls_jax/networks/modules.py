@@ -53,12 +53,15 @@ class AttentionGate(nn.Module):
 
     spec: AttentionSpec = AttentionSpec()
     dtype: Any = jnp.float32
+    precision: str | None = None
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
         spec = self.spec
         window = (spec.kernel, spec.kernel)
-        conv = partial(nn.Conv, kernel_init=_ORTHOGONAL, padding="SAME", dtype=self.dtype)
+        conv = partial(
+            nn.Conv, kernel_init=_ORTHOGONAL, padding="SAME", dtype=self.dtype, precision=self.precision
+        )
         hidden = _ACTIVATIONS[spec.activation](conv(spec.hidden, window, name="hidden")(features))
         attention = attention_scores(conv(spec.maps, window, name="score")(hidden), spec)
         return features * attention[..., None].astype(features.dtype), attention
@@ -75,12 +78,14 @@ class Extractor(nn.Module):
     chunk_size: compute the convolutions in slices of the batch (see networks/chunking.py).
     takes_float: take float32 observations too, on the same scale of 0 to 255: for derivatives and blurred
         frames. Off by default, so that frames on another scale are told from these.
+    precision: how float32 is multiplied (`highest`, `high`, `default`); None: JAX's own setting.
     """
 
     spec: NetworkSpec
     dtype: Any = jnp.float32
     chunk_size: int | None = None
     takes_float: bool = False
+    precision: str | None = None
 
     def setup(self) -> None:
         self.convs = [
@@ -92,6 +97,7 @@ class Extractor(nn.Module):
                 use_bias=conv.bias,
                 kernel_init=_ORTHOGONAL,
                 dtype=self.dtype,
+                precision=self.precision,
                 name=f"conv{number}",
             )
             for number, conv in enumerate(self.spec.torso, start=1)
@@ -99,13 +105,13 @@ class Extractor(nn.Module):
         attention = self.spec.attention
         self.gates = (
             {
-                str(number): AttentionGate(attention, dtype=self.dtype, name=f"attention{number}")
+                str(number): AttentionGate(attention, self.dtype, self.precision, name=f"attention{number}")
                 for number in attention.after
             }
             if attention
             else {}
         )
-        self.dense = nn.Dense(FEATURES, kernel_init=_ORTHOGONAL, dtype=self.dtype)
+        self.dense = nn.Dense(FEATURES, kernel_init=_ORTHOGONAL, dtype=self.dtype, precision=self.precision)
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:
         known = (jnp.uint8, jnp.float32) if self.takes_float else (jnp.uint8,)
@@ -168,7 +174,7 @@ class ActorCritic(nn.Module):
 
     Call: observations uint8 [B, 84, 84, 4] -> NetworkOutput(logits float32 [B, A], value float32 [B],
     attention float32 [B, h, w]). `dtype` is the compute type (float32 or bfloat16); parameters, heads
-    and attention maps are always float32. `chunk_size` and `takes_float` are the extractor's.
+    and attention maps are always float32. `chunk_size`, `takes_float` and `precision` are the extractor's.
     """
 
     spec: NetworkSpec
@@ -176,13 +182,16 @@ class ActorCritic(nn.Module):
     dtype: Any = jnp.float32
     chunk_size: int | None = None
     takes_float: bool = False
+    precision: str | None = None
 
     @nn.compact
     def __call__(self, observations: Array) -> NetworkOutput:
-        extractor = Extractor(self.spec, self.dtype, self.chunk_size, self.takes_float, name="extractor")
+        extractor = Extractor(
+            self.spec, self.dtype, self.chunk_size, self.takes_float, self.precision, name="extractor"
+        )
         features, attention = extractor(observations)
         features = features.astype(jnp.float32)
-        orthogonal = nn.initializers.orthogonal
-        logits = nn.Dense(self.num_actions, kernel_init=orthogonal(0.01), name="policy")(features)
-        value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value")(features)
+        orthogonal, dense = nn.initializers.orthogonal, partial(nn.Dense, precision=self.precision)
+        logits = dense(self.num_actions, kernel_init=orthogonal(0.01), name="policy")(features)
+        value = dense(1, kernel_init=orthogonal(1.0), name="value")(features)
         return NetworkOutput(logits, value[:, 0], attention)

@@ -1,135 +1,184 @@
 """The actor: plays the policy in the environments, parameters in, a trajectory out.
 
-First the pure functions (one policy step, its randomness, T steps joined), then the loop over a pool.
+Groups of environments take turns: while the device acts for one, the threads of the others' pools play.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.typing import ArrayLike
 
-from fls_jax.atari.pool import AtariPool
-from fls_jax.ppo.compilation import jit_by_size
-from fls_jax.ppo.losses import ApplyFn, action_log_probs
+from fls_jax.ppo.losses import ApplyFn
+from fls_jax.ppo.rollout import (
+    PolicyStep,
+    group_noise,
+    join_columns,
+    join_steps,
+    make_policy_step,
+    put_values,
+)
 from fls_jax.ppo.sharding import Placement
 from fls_jax.process.timing import PhaseTimer
-from fls_jax.types import Params, Trajectory
+from fls_jax.types import EnvStep, Params, Trajectory
 
 
-class PolicyStep(NamedTuple):
-    """actions int32 [N], their log-probabilities float32 [N], predicted values float32 [N]."""
+@runtime_checkable
+class Pool(Protocol):
+    """Environments that are stepped together, as AtariPool has them."""
 
-    actions: Array
-    log_probs: Array
-    values: Array
+    num_envs: int
+    num_actions: int
 
+    def reset(self) -> np.ndarray:
+        """Start every game anew: observations [N, 4, 84, 84]."""
+        ...
 
-def channels_last(observations: Array) -> Array:
-    """EnvPool's uint8 [..., 4, 84, 84] as the networks' [..., 84, 84, 4]."""
-    return jnp.moveaxis(observations, -3, -1)
+    def send(self, actions: np.ndarray) -> None:
+        """Act in every environment, int [N], without waiting for what comes of it."""
+        ...
 
+    def receive(self) -> EnvStep:
+        """Wait for what came of it."""
+        ...
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def sampling_noise(key: Array, steps: int, num_envs: int, num_actions: int) -> Array:
-    """Gumbel noise float32 [T, N, A]: the randomness of step t is the rollout's key folded with t.
-
-    Made once a rollout, since generating it costs as much as a small network's forward pass.
-    """
-    keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(steps))
-    return jax.vmap(lambda k: jax.random.gumbel(k, (num_envs, num_actions)))(keys)
-
-
-def make_policy_step(apply: ApplyFn) -> Callable[[Params, ArrayLike, ArrayLike], PolicyStep]:
-    """Jitted (params, observations [N, ...], noise [N, A]) -> PolicyStep.
-
-    With Gumbel noise (see sampling_noise) the actions are samples of the policy.
-    """
-
-    def policy_step(params: Params, observations: ArrayLike, noise: ArrayLike) -> PolicyStep:
-        output = apply(params, jnp.asarray(observations))
-        actions = jnp.argmax(output.logits + noise, axis=-1).astype(jnp.int32)
-        return PolicyStep(actions, action_log_probs(output.logits, actions), output.value)
-
-    return jit_by_size(policy_step)
-
-
-@jax.jit
-def join_steps(steps: list[PolicyStep]) -> PolicyStep:
-    """T policy steps of [N] as one of [T, N]."""
-    return PolicyStep(*(jnp.stack(column) for column in zip(*steps, strict=True)))
+    def close(self) -> None:
+        """Stop the environments."""
+        ...
 
 
 class Rollout(NamedTuple):
     """A trajectory, the whole games that ended in it, and the seconds its phases took.
 
-    returns: float64 [k], raw returns. lengths: int64 [k], agent steps.
+    With several runs the trajectory's N is all their environments, run after run.
+    returns: float64 [k], raw returns. lengths: int64 [k], agent steps. runs: int64 [k], whose they are.
     """
 
     trajectory: Trajectory
     returns: np.ndarray
     lengths: np.ndarray
+    runs: np.ndarray
     seconds: dict[str, float]
 
 
 class Collector:
-    """Steps a pool with a policy; one rollout continues where the one before stopped.
+    """Steps environments with a policy; one rollout continues where the one before stopped.
 
     Args:
-        pool: the environments (started by the first rollout).
-        apply: (params, observations [N, 4, 84, 84]) -> NetworkOutput.
+        pools: one a group, of equal sizes (started by the first rollout); each holds the same
+            environments of every run, run after run.
+        apply: (params, observations [N, 4, 84, 84]) -> NetworkOutput, for the environments of a group.
         length: T, agent steps of each environment in a rollout.
         placement: where the arrays go.
+        runs: S, runs that share the pools.
     """
 
-    def __init__(self, pool: AtariPool, apply: ApplyFn, length: int, placement: Placement) -> None:
-        self._pool, self._length, self._placement = pool, length, placement
+    def __init__(
+        self, pools: Sequence[Pool], apply: ApplyFn, length: int, placement: Placement, runs: int = 1
+    ) -> None:
+        self._pools, self._length, self._placement, self._runs = pools, length, placement, runs
         self._policy_step = make_policy_step(apply)
         self._value = jax.jit(lambda params, observations: apply(params, observations).value)
-        self._observations: np.ndarray | None = None
+        self._observations: list[np.ndarray] = []
 
-    def collect(self, params: Params, key: jax.Array) -> Rollout:
-        """T steps in every environment, actions sampled with `key`; the trajectory is on the devices."""
-        timer = PhaseTimer()
-        if self._observations is None:
+    def collect(self, params: Params, keys: jax.Array) -> Rollout:
+        """T steps in every environment, actions sampled with the runs' keys [S]; arrays are on the devices.
+
+        Of every step, observations are sent and actions fetched, nothing else.
+        """
+        timer, place = PhaseTimer(), self._placement
+        if not self._observations:
             with timer("environment"):
-                self._observations = self._pool.reset()
-        shape = (self._length, self._pool.num_envs)
-        rewards = np.zeros(shape, np.float32)
-        terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
-        truncation_values = np.zeros(shape, np.float32)
-        store = self._placement.rollout_store(self._length)
-        steps, returns, lengths = [], [], []
+                self._observations = [pool.reset() for pool in self._pools]
+        store = place.rollout_store(self._length, len(self._pools), self._runs)
+        outcomes = _Outcomes(self._length, self._pools, self._runs)
+        steps: list[list[PolicyStep]] = [[] for _ in self._pools]
         with timer("policy"):
-            noise = np.asarray(sampling_noise(key, *shape, self._pool.num_actions))
-        for t in range(self._length):
-            with timer("transfer"):
-                seen = store.add(self._observations)
-            with timer("policy"):
-                policy = self._policy_step(params, seen, noise[t])
-                actions = np.asarray(policy.actions)
-            with timer("environment"):
-                step = self._pool.step(actions)
-            if step.final_observations is not None:
-                with timer("policy"):
-                    values = self._value(params, self._placement.spread(step.final_observations))
-                    truncation_values[t] = np.where(step.truncated, np.asarray(values), 0.0)
-            rewards[t], terminated[t], truncated[t] = step.rewards, step.terminated, step.truncated
-            returns.append(step.finished_returns)
-            lengths.append(step.finished_lengths)
-            steps.append(policy)
-            self._observations = step.observations
+            noise = [place.spread_rollout(part) for part in self._noise(keys)]
+            clocks = [place.replicate(np.int32(0)) for _ in self._pools]
+        for t in range(self._length + 1):
+            for group, pool in enumerate(self._pools):
+                if t > 0:
+                    with timer("environment"):
+                        step = pool.receive()
+                    self._observations[group] = step.observations
+                    outcomes.add(t - 1, group, step)
+                    if step.final_observations is not None:
+                        with timer("policy"):
+                            values = self._value(params, place.spread(step.final_observations))
+                            outcomes.add_values(t - 1, group, values, place)
+                if t < self._length:
+                    with timer("transfer"):
+                        seen = store.add(self._observations[group])
+                    with timer("policy"):
+                        policy, clocks[group] = self._policy_step(params, seen, noise[group], clocks[group])
+                        actions = place.fetch(policy.actions)
+                    with timer("environment"):
+                        pool.send(actions)
+                    steps[group].append(policy)
         with timer("policy"):
-            last_value = self._value(params, self._placement.spread(self._observations))
+            last = [self._value(params, place.spread(seen)) for seen in self._observations]
         with timer("transfer"):
-            columns = [rewards, terminated, truncated, truncation_values]
-            placed = [self._placement.spread_rollout(column) for column in columns]
-            trajectory = Trajectory(store.joined(), *join_steps(steps), *placed, last_value)
+            trajectory = Trajectory(
+                store.joined(),
+                *join_steps(steps, self._runs),
+                *(join_columns(parts, self._runs, 1) for parts in outcomes.placed(place)),
+                join_columns(last, self._runs, 0),
+            )
             jax.block_until_ready(trajectory)
-        return Rollout(trajectory, np.concatenate(returns), np.concatenate(lengths), timer.seconds)
+        return Rollout(trajectory, *outcomes.games(), timer.seconds)
+
+    def _noise(self, keys: jax.Array) -> list[jax.Array]:
+        """Each group's sampling noise [T, N, A]."""
+        pool, groups = self._pools[0], len(self._pools)
+        num_envs = pool.num_envs * groups // self._runs
+        return group_noise(keys, self._length, num_envs, pool.num_actions, groups)
+
+
+class _Outcomes:
+    """What the environments said in one rollout: [T, N] for each group, and the games that ended."""
+
+    def __init__(self, length: int, pools: Sequence[Pool], runs: int) -> None:
+        self._runs = runs
+        shapes = [(length, pool.num_envs) for pool in pools]
+        self._rewards = [np.zeros(shape, np.float32) for shape in shapes]
+        self._terminated = [np.zeros(shape, bool) for shape in shapes]
+        self._truncated = [np.zeros(shape, bool) for shape in shapes]
+        self._values: dict[int, jax.Array] = {}
+        self._games: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, t: int, group: int, step: EnvStep) -> None:
+        """Step t of a group."""
+        self._rewards[group][t] = step.rewards
+        self._terminated[group][t] = step.terminated
+        self._truncated[group][t] = step.truncated
+        of_a_run = len(step.rewards) // self._runs
+        self._games.append(
+            (step.finished_returns, step.finished_lengths, step.finished_environments // of_a_run)
+        )
+
+    def add_values(self, t: int, group: int, values: jax.Array, place: Placement) -> None:
+        """Values float32 [N] of the last real observations of step t, to be kept where it was truncated."""
+        rows = self._values.get(group)
+        if rows is None:
+            rows = place.spread_rollout(np.zeros_like(self._rewards[group]))
+        truncated = place.spread(self._truncated[group][t])
+        self._values[group] = put_values(rows, place.replicate(np.int32(t)), values, truncated)
+
+    def placed(self, place: Placement) -> list[list[jax.Array]]:
+        """Rewards, terminated, truncated and truncation values, of each group, on the devices."""
+        columns = [
+            [place.spread_rollout(x) for x in c] for c in (self._rewards, self._terminated, self._truncated)
+        ]
+        values = [
+            self._values[group] if group in self._values else place.spread_rollout(np.zeros_like(rewards))
+            for group, rewards in enumerate(self._rewards)
+        ]
+        return [*columns, values]
+
+    def games(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns, lengths and runs of the games that ended, in the order of time."""
+        returns, lengths, runs = zip(*self._games, strict=True)
+        return np.concatenate(returns), np.concatenate(lengths), np.concatenate(runs)

@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fls_jax.errors import UserError
+from fls_jax.ppo.rollout import join_observations
 
 
 @runtime_checkable
 class RolloutStore(Protocol):
-    """The observations of one rollout, step by step."""
+    """The observations of one rollout, step by step; groups of environments take turns in a step."""
 
-    def add(self, observations: np.ndarray) -> np.ndarray | Array:
-        """Keep the next step's [N, ...]; returns them as they are to be acted on."""
+    def add(self, observations: np.ndarray) -> Array:
+        """Keep the next group's [N, ...]; returns them as they are to be acted on."""
+        ...
 
     def joined(self) -> Array:
-        """All steps [T, N, ...], on the devices."""
+        """All steps of all environments [T, N, ...], on the devices."""
+        ...
 
 
 def largest_divisor(most: int, sizes: Sequence[int]) -> int:
@@ -71,6 +73,8 @@ class Placement:
         self.by_env = NamedSharding(self.mesh, PartitionSpec("data"))
         self.by_time_and_env = NamedSharding(self.mesh, PartitionSpec(None, "data"))
 
+        self._on_host = count == 1 and local[0].platform == "cpu"
+
     @property
     def count(self) -> int:
         """Devices in use."""
@@ -84,52 +88,61 @@ class Placement:
         """[N, ...] spread over the devices by environment."""
         return jax.device_put(batch, self.by_env)
 
-    def rollout_store(self, length: int) -> RolloutStore:
-        """Where the observations of a rollout of `length` steps are kept."""
-        if self.count == 1 and self.mesh.devices.item().platform == "cpu":
-            return _HostStore(length)
-        return _DeviceStore(self)
+    def fetch(self, array: Array) -> np.ndarray:
+        """An array of the devices for the host to use, once it is computed."""
+        # A CPU's memory is the host's: asking JAX for a transfer takes longer than a small network.
+        return np.asarray(array) if self._on_host else jax.device_get(array)
 
-    def spread_rollout(self, columns: np.ndarray) -> Array:
-        """[T, N] spread over the devices by environment."""
+    def rollout_store(self, length: int, groups: int = 1, runs: int = 1) -> RolloutStore:
+        """Where the observations of a rollout of `length` steps are kept.
+
+        groups, runs: the environments are played in groups that take turns, and belong to several runs
+        (ppo/rollout.py says in which order).
+        """
+        if self._on_host and 1 in (groups, runs):
+            return _HostStore(length, groups)
+        return _DeviceStore(self, groups, runs)
+
+    def spread_rollout(self, columns: np.ndarray | Array) -> Array:
+        """[T, N, ...] spread over the devices by environment."""
         return jax.device_put(columns, self.by_time_and_env)
 
 
 class _DeviceStore:
     """Every step is sent once and joined where it is."""
 
-    def __init__(self, placement: Placement) -> None:
-        self._placement = placement
-        self._steps: list[Array] = []
+    def __init__(self, placement: Placement, groups: int = 1, runs: int = 1) -> None:
+        self._placement, self._runs = placement, runs
+        self._steps: list[list[Array]] = [[] for _ in range(groups)]
 
     def add(self, observations: np.ndarray) -> Array:
-        self._steps.append(self._placement.spread(observations))
-        return self._steps[-1]
+        sent = self._placement.spread(observations)
+        min(self._steps, key=len).append(sent)  # the groups come in turn
+        return sent
 
     def joined(self) -> Array:
-        return _stack(self._steps)
+        return join_observations(self._steps, self._runs)
 
 
 class _HostStore:
     """For a CPU, whose memory is the device's: steps are written in place, and JAX uses that memory."""
 
-    def __init__(self, length: int) -> None:
-        self._length, self._count = length, 0
+    def __init__(self, length: int, groups: int = 1) -> None:
+        self._length, self._groups, self._count = length, groups, 0
         self._steps = np.empty(0, np.uint8)
 
-    def add(self, observations: np.ndarray) -> np.ndarray:
+    def add(self, observations: np.ndarray) -> Array:
+        size, *shape = observations.shape
         if self._count == 0:
-            self._steps = _aligned((self._length, *observations.shape), observations.dtype)
-        kept = self._steps[self._count]
+            self._steps = _aligned((self._length, self._groups * size, *shape), observations.dtype)
+        t, group = divmod(self._count, self._groups)
+        kept = self._steps[t, group * size : (group + 1) * size]
         kept[...] = observations
         self._count += 1
-        return kept
+        return jax.dlpack.from_dlpack(kept)  # faster than jax.device_put
 
     def joined(self) -> Array:
         return jax.device_put(self._steps)
-
-
-_stack = jax.jit(jnp.stack)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

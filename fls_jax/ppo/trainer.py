@@ -1,12 +1,12 @@
 """PPO in motion: environments, network, rollouts and updates, without files.
 
-`Trainer.advance` is one update. Everything random follows from the run's key and the update's number.
+`Fleet` trains several runs of one configuration side by side, `Trainer` one. Everything random follows from a
+run's key and the update's number, so that a run is the same in a fleet and alone.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -16,66 +16,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fls_jax.atari.pool import AtariPool
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size
 from fls_jax.networks.modules import ActorCritic, count_parameters, initial_params
 from fls_jax.networks.specs import network_spec
-from fls_jax.ppo.actor import Collector, Rollout, channels_last
+from fls_jax.ppo.actor import Collector, Rollout
+from fls_jax.ppo.environments import MakePool, atari_pool, group_count, make_pools, resume_seed
+from fls_jax.ppo.episodes import EpisodeStatistics
+from fls_jax.ppo.lanes import InTurn, Lanes, Mapped
 from fls_jax.ppo.losses import ApplyFn
+from fls_jax.ppo.rollout import channels_last
 from fls_jax.ppo.sharding import Placement
-from fls_jax.ppo.update import TrainState, init_train_state, make_update
+from fls_jax.ppo.update import TrainState, init_train_state
 from fls_jax.process.timing import PhaseTimer
 from fls_jax.types import NetworkOutput, Params
 
-SCORE_WINDOW = 100
 TINY_NETWORK = 20_000  # parameters
 _ROLLOUTS, _UPDATES = 1, 2  # streams of the run's key; 0 is the parameters' (initial_params)
 _PHASES = ("policy", "environment", "transfer", "update")
-
-
-class EpisodeStatistics:
-    """Raw returns and lengths of the last 100 whole games, and how many have finished in all."""
-
-    def __init__(self) -> None:
-        self.returns: deque[float] = deque(maxlen=SCORE_WINDOW)
-        self.lengths: deque[int] = deque(maxlen=SCORE_WINDOW)
-        self.games = 0
-
-    def add(self, returns: np.ndarray, lengths: np.ndarray) -> None:
-        """Count k finished games: float [k], int [k]."""
-        self.returns.extend(returns.tolist())
-        self.lengths.extend(lengths.tolist())
-        self.games += len(returns)
-
-    def row(self) -> dict[str, Any]:
-        """eprewmean (Baselines), eprewmedian, eplenmean (agent steps), None before a game has ended."""
-        if not self.returns:
-            return {"eprewmean": None, "eprewmedian": None, "eplenmean": None, "episodes": self.games}
-        return {
-            "eprewmean": float(np.mean(self.returns)),
-            "eprewmedian": float(np.median(self.returns)),
-            "eplenmean": float(np.mean(self.lengths)),
-            "episodes": self.games,
-        }
-
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """For a checkpoint: windows of 100 padded with NaN and 0, and the count."""
-        returns, lengths = np.full(SCORE_WINDOW, np.nan), np.zeros(SCORE_WINDOW, np.int64)
-        returns[: len(self.returns)] = self.returns
-        lengths[: len(self.lengths)] = self.lengths
-        return {"returns": returns, "lengths": lengths, "games": np.asarray(self.games, np.int64)}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> EpisodeStatistics:
-        """Read back what to_arrays gave."""
-        statistics = cls()
-        window = np.asarray(arrays["returns"])
-        present = ~np.isnan(window)
-        statistics.add(window[present], np.asarray(arrays["lengths"])[present])
-        statistics.games = int(arrays["games"])
-        return statistics
 
 
 def build_network(config: TrainConfig, num_actions: int, devices: int = 1) -> ActorCritic:
@@ -85,6 +44,7 @@ def build_network(config: TrainConfig, num_actions: int, devices: int = 1) -> Ac
         num_actions,
         dtype=jnp.dtype(config.compute_dtype),
         chunk_size=default_chunk_size(devices),
+        precision=config.matmul_precision,
     )
 
 
@@ -97,24 +57,6 @@ def network_apply(network: nn.Module) -> ApplyFn:
     return apply
 
 
-def environment_seeds(seed: int, num_envs: int) -> list[int]:
-    """A seed below 2^31 for each environment, drawn from (seed, environment): other seeds share none."""
-    sequences = (np.random.SeedSequence([seed, i]) for i in range(num_envs))
-    return [int(sequence.generate_state(1)[0] >> 1) for sequence in sequences]
-
-
-def atari_pool(config: TrainConfig, seed: int) -> AtariPool:
-    """The environments that a configuration asks for."""
-    return AtariPool(
-        config.game,
-        config.num_envs,
-        environment_seeds(seed, config.num_envs) if config.environment_seeds == "spread" else seed,
-        max_episode_steps=config.max_episode_steps,
-        sticky_actions=config.sticky_actions,
-        threads=config.env_threads,
-    )
-
-
 def check_spread(config: TrainConfig, devices: int) -> None:
     """UserError where the samples of a gradient do not divide evenly among the devices."""
     for name, size in (("Minibatches", config.minibatch_size), ("Microbatches", config.microbatch)):
@@ -125,116 +67,193 @@ def check_spread(config: TrainConfig, devices: int) -> None:
             )
 
 
-class Trainer:
-    """A training run in memory.
+class Fleet:
+    """Runs of one configuration that differ in their seeds alone, update by update together, in memory.
 
     Args:
-        config: a validated configuration, its game in EnvPool's spelling.
+        config: a validated configuration, its game in EnvPool's spelling; its own seed is not used.
+        seeds: the runs', at least one.
         network: another Flax module with ActorCritic's call, in place of the configured one.
-        make_pool: (config, seed) -> environments with AtariPool's methods, in place of Atari.
+        make_pool: (config, seeds) -> as many environments, in place of Atari.
+        mapped: compute all runs in one program, or one after the other; None: as suits the device.
+
+    Several runs share one device (UserError otherwise).
     """
 
     def __init__(
         self,
         config: TrainConfig,
+        seeds: Sequence[int],
         network: nn.Module | None = None,
-        make_pool: Callable[[TrainConfig, int], AtariPool] = atari_pool,
+        make_pool: MakePool = atari_pool,
+        mapped: bool | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.seeds = config, tuple(seeds)
+        runs = len(self.seeds)
+        if runs > 1 and config.devices > 1:
+            raise UserError(
+                f"--devices is {config.devices}, but {runs} seeds at once share one device: leave it out."
+            )
         tiny = network is not None and count_parameters(network) < TINY_NETWORK
         batches = (config.minibatch_size, config.microbatch)
-        self.placement = Placement(config.devices, config.num_envs, tiny, batches)
+        self.placement = Placement(1 if runs > 1 else config.devices, config.num_envs, tiny, batches)
         check_spread(config, self.placement.count)
+        self._groups = group_count(config, self.placement.count)
         self._make_pool = make_pool
-        self._pool = make_pool(config, config.seed)
-        self.network = network or build_network(config, self._pool.num_actions, self.placement.count)
+        self._pools = make_pools(make_pool, config, self.seeds, self._groups)
+        self.network = network or build_network(config, self._pools[0].num_actions, self.placement.count)
         self._has_attention = network is None and network_spec(config.network).attention is not None
-        self._apply = network_apply(self.network)
-        self._key = jax.random.key(config.seed)
-        self.state: TrainState = self._initial_state()
-        self.statistics = EpisodeStatistics()
+        self.lanes = self._make_lanes(jax.default_backend() != "cpu" if mapped is None else mapped)
+        self._keys = self.placement.replicate(jnp.stack([jax.random.key(seed) for seed in self.seeds]))
+        self.states: Any = self.lanes.join([self._initial_state(run) for run in range(runs)])
+        self.episodes = [EpisodeStatistics() for _ in self.seeds]
         self.updates = 0
-        self._update = make_update(
-            self._apply, config, self.placement.mesh if self.placement.count > 1 else None
-        )
-        self._collector = Collector(self._pool, self._apply, config.rollout_length, self.placement)
+        self._collector = self._make_collector()
         self._actor = ThreadPoolExecutor(1, "actor") if config.overlap else None
         self._pending: Future[Rollout] | None = None
 
     @property
     def env_step(self) -> int:
-        """Agent steps trained on so far."""
+        """Agent steps that each run has trained on so far."""
         return self.updates * self.config.steps_per_update
 
-    def advance(self) -> dict[str, Any]:
-        """One rollout and one update; the metrics as Python numbers, seconds by phase included.
+    def advance_all(self) -> list[dict[str, Any]]:
+        """One rollout and one update of every run; each run's metrics as Python numbers.
 
-        With `overlap` the rollout was collected during the update before, by the parameters before it.
+        The seconds by phase, the same in all rows, are those of all runs together. With `overlap` the
+        rollout was collected during the update before, by the parameters before it.
         """
         rollout = self._next_rollout()
         timer = PhaseTimer()
         with timer("update"):
-            key = self._stream(_UPDATES, self.updates)
-            self.state, metrics = self._update(self.state, rollout.trajectory, key)
-            numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
-            if not self._has_attention:
-                numbers = {k: v for k, v in numbers.items() if not k.startswith("attention_")}
+            keys = self._stream(_UPDATES, self.updates)
+            self.states, metrics = self.lanes.update(self.states, rollout.trajectory, keys)
+            fetched = jax.device_get(metrics)
         self.updates += 1
-        self.statistics.add(rollout.returns, rollout.lengths)
         seconds = rollout.seconds | timer.seconds
-        return (
-            {"update": self.updates, "env_step": self.env_step}
-            | self.statistics.row()
-            | numbers
-            | {f"seconds_{phase}": seconds.get(phase, 0.0) for phase in _PHASES}
-        )
+        phases = {f"seconds_{phase}": seconds.get(phase, 0.0) for phase in _PHASES}
+        rows = []
+        for run, (numbers, episodes) in enumerate(zip(fetched, self.episodes, strict=True)):
+            mine = rollout.runs == run
+            episodes.add(rollout.returns[mine], rollout.lengths[mine])
+            numbers = {name: float(value) for name, value in numbers.items() if self._tells(name)}
+            counters = {"update": self.updates, "env_step": self.env_step}
+            rows.append(counters | episodes.row() | numbers | phases)
+        return rows
 
-    def checkpoint(self) -> tuple[Any, dict[str, Any]]:
-        """(params, learner): copies of everything that a resumed run needs."""
-        copy = jax.tree.map(jnp.copy, self.state)
+    def checkpoint_of(self, run: int) -> tuple[Any, dict[str, Any]]:
+        """(params, learner) of a run: copies of all that it needs to go on, alone or in a fleet."""
+        copy = jax.tree.map(jnp.copy, self.lanes.part(self.states, run))
         learner = {
             "optimiser": copy.optimiser,
             "update": copy.update,
-            "key": jax.random.key_data(self._key),
-            "statistics": self.statistics.to_arrays(),
+            "key": jax.random.key_data(self._keys)[run],
+            "statistics": self.episodes[run].to_arrays(),
         }
         return copy.params, learner
 
-    def restore(self, params: Any, learner: dict[str, Any]) -> None:
-        """Go on from what `checkpoint` gave; the games start anew, seeded by the update reached."""
+    def restore_all(self, checkpoints: Sequence[tuple[Any, dict[str, Any]]]) -> None:
+        """Go on from the runs' checkpoints, all of one update; the games start anew, seeded by the update."""
+        updates = {int(learner["update"]) for _, learner in checkpoints}
+        if len(updates) != 1 or len(checkpoints) != len(self.seeds):
+            raise ValueError(f"{len(self.seeds)} runs go on from one update together, not from {updates}.")
         if self._pending is not None:  # played with other parameters, in the games that end here
             self._pending.exception()  # waits until it no longer uses them
             self._pending = None
-        self.state = TrainState(params, learner["optimiser"], learner["update"])
-        self._key = jax.random.wrap_key_data(learner["key"])
-        self.statistics = EpisodeStatistics.from_arrays(jax.device_get(learner["statistics"]))
-        self.updates = int(learner["update"])
-        self._pool.close()
-        sequence = np.random.SeedSequence([self.config.seed, self.updates])
-        self._pool = self._make_pool(self.config, int(sequence.generate_state(1)[0] >> 2))
-        self._collector = Collector(self._pool, self._apply, self.config.rollout_length, self.placement)
+        self.states = self.lanes.join(
+            [TrainState(params, learner["optimiser"], learner["update"]) for params, learner in checkpoints]
+        )
+        self._keys = jax.random.wrap_key_data(jnp.stack([learner["key"] for _, learner in checkpoints]))
+        self.episodes = [
+            EpisodeStatistics.from_arrays(jax.device_get(learner["statistics"])) for _, learner in checkpoints
+        ]
+        (self.updates,) = updates
+        self._close_pools()
+        seeds = [resume_seed(seed, self.updates) for seed in self.seeds]
+        self._pools = make_pools(self._make_pool, self.config, seeds, self._groups)
+        self._collector = self._make_collector()
 
     def close(self) -> None:
         """Stop the actor and the environments."""
         if self._actor is not None:
             self._actor.shutdown(wait=True, cancel_futures=True)
-        self._pool.close()
+        self._close_pools()
+
+    def _close_pools(self) -> None:
+        for pool in self._pools:
+            pool.close()
+
+    def _make_lanes(self, mapped: bool) -> Lanes:
+        apply, runs = network_apply(self.network), len(self.seeds)
+        if mapped and runs > 1:
+            return Mapped(apply, self.config, runs)
+        return InTurn(apply, self.config, runs, self.placement.mesh if self.placement.count > 1 else None)
+
+    def _make_collector(self) -> Collector:
+        length, runs = self.config.rollout_length, len(self.seeds)
+        return Collector(self._pools, self.lanes.apply, length, self.placement, runs)
+
+    def _tells(self, metric: str) -> bool:
+        """Whether a metric says something of this network."""
+        return self._has_attention or not metric.startswith("attention_")
 
     def _next_rollout(self) -> Rollout:
         if self._actor is None:
-            return self._collector.collect(self.state.params, self._stream(_ROLLOUTS, self.updates))
+            return self._collector.collect(
+                self.lanes.params(self.states), self._stream(_ROLLOUTS, self.updates)
+            )
         rollout = (self._pending or self._start_rollout(self._actor, self.updates)).result()
         self._pending = self._start_rollout(self._actor, self.updates + 1)
         return rollout
 
     def _start_rollout(self, actor: ThreadPoolExecutor, number: int) -> Future[Rollout]:
         # The update donates its parameters, so the actor plays with copies.
-        params = jax.tree.map(jnp.copy, self.state.params)
+        params = jax.tree.map(jnp.copy, self.lanes.params(self.states))
         return actor.submit(self._collector.collect, params, self._stream(_ROLLOUTS, number))
 
     def _stream(self, purpose: int, number: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(self._key, purpose), number)
+        """The runs' keys [S] for a purpose and an update."""
+        return _fold(self._keys, self.placement.replicate(np.array([purpose, number], np.uint32)))
 
-    def _initial_state(self) -> TrainState:
-        params = jax.jit(partial(initial_params, self.network))(self._key)
+    def _initial_state(self, run: int) -> TrainState:
+        params = jax.jit(partial(initial_params, self.network))(self._keys[run])
         return self.placement.replicate(init_train_state(params, self.config))
+
+
+@jax.jit
+def _fold(keys: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Keys [S], each folded with the numbers, one after the other."""
+    for number in numbers:
+        keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+    return keys
+
+
+class Trainer(Fleet):
+    """A training run in memory: a fleet of one. Arguments as Fleet's; the seed is the configuration's."""
+
+    def __init__(
+        self, config: TrainConfig, network: nn.Module | None = None, make_pool: MakePool = atari_pool
+    ) -> None:
+        super().__init__(config, (config.seed,), network, make_pool)
+
+    @property
+    def state(self) -> TrainState:
+        """What learning has changed so far."""
+        return self.lanes.part(self.states, 0)
+
+    @property
+    def statistics(self) -> EpisodeStatistics:
+        """Of the run's games."""
+        return self.episodes[0]
+
+    def advance(self) -> dict[str, Any]:
+        """One rollout and one update; the metrics as Python numbers, seconds by phase included."""
+        return self.advance_all()[0]
+
+    def checkpoint(self) -> tuple[Any, dict[str, Any]]:
+        """(params, learner): copies of everything that a resumed run needs."""
+        return self.checkpoint_of(0)
+
+    def restore(self, params: Any, learner: dict[str, Any]) -> None:
+        """Go on from what `checkpoint` gave; the games start anew, seeded by the update reached."""
+        self.restore_all([(params, learner)])

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -97,8 +96,28 @@ def choose(samples: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[chosen], samples)
 
 
+def update_of_runs(update: UpdateFn, runs: int) -> UpdateFn:
+    """The update of several runs at once: state, keys and metrics have a leading axis of `runs`.
+
+    The trajectory's environments, N, are the runs' in turn. The state is donated.
+    """
+
+    def updates(states: TrainState, trajectory: Trajectory, keys: Array) -> tuple[TrainState, Metrics]:
+        def by_run(x: Array) -> Array:
+            axis = min(x.ndim, 2) - 1  # that of the environments: of [N] the first, else the second
+            return jnp.moveaxis(x.reshape(*x.shape[:axis], runs, -1, *x.shape[axis + 1 :]), axis, 0)
+
+        return jax.vmap(update)(states, jax.tree.map(by_run, trajectory), keys)
+
+    return jax.jit(updates, donate_argnums=0)
+
+
 def make_update(
-    apply: ApplyFn, config: TrainConfig, mesh: Mesh | None = None, scanned: bool | None = None
+    apply: ApplyFn,
+    config: TrainConfig,
+    mesh: Mesh | None = None,
+    scanned: bool | None = None,
+    runs: int | None = None,
 ) -> UpdateFn:
     """The update: (train state, trajectory, key) -> (train state, metrics). The state is donated.
 
@@ -108,9 +127,10 @@ def make_update(
 
     scanned: one compiled program (accelerators), or a compiled step called from Python (the default on
     CPUs, where XLA runs convolutions inside a loop several times slower). Same arithmetic either way.
+    runs: update so many runs at once, scanned, as `update_of_runs` says.
     """
     if scanned is None:
-        scanned = jax.default_backend() != "cpu"
+        scanned = jax.default_backend() != "cpu" or runs is not None
     optimiser = make_optimiser(config)
 
     def prepare(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
@@ -140,12 +160,12 @@ def make_update(
             state, stacked = jax.lax.scan(lambda s, chosen: step(s, samples, chosen), state, order)
             return finish(state, stacked, extra)
 
-        return jax.jit(update, donate_argnums=0)
+        return jax.jit(update, donate_argnums=0) if runs is None else update_of_runs(update, runs)
 
-    def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
+    def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, list[Array], Metrics]:
         samples, order, extra = prepare(trajectory, key)
         # As an output the observations would be copied.
-        return samples._replace(observations=jnp.empty(0)), order, extra
+        return samples._replace(observations=jnp.empty(0)), list(order), extra
 
     prepare_jit, step_jit = jax.jit(prepare_numbers), jit_by_size(step, donate_argnums=0)
     finish_jit = jax.jit(
@@ -157,7 +177,7 @@ def make_update(
         samples, order, extra = prepare_jit(trajectory, key)
         samples = samples._replace(observations=trajectory.observations)
         rows = []
-        for chosen in np.asarray(order):
+        for chosen in order:
             state, metrics = step_jit(state, samples, chosen)
             rows.append(metrics)
         return finish_jit(state, rows, extra)

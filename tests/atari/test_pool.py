@@ -40,7 +40,14 @@ class Recorder:
         return result
 
     def step(self, actions: np.ndarray, ids: np.ndarray | None = None) -> Any:
-        result = self._pool.step(actions, ids)
+        self.send(actions, ids)
+        return self.receive()
+
+    def send(self, actions: np.ndarray, ids: np.ndarray | None = None) -> None:
+        self._pool.send(actions, ids)
+
+    def receive(self) -> Any:
+        result = self._pool.receive()
         self.calls.append(Call(result[-1]["env_id"].copy(), result[-1]["ram"].copy()))
         return result
 
@@ -107,11 +114,12 @@ class Comparison:
                 self.games_over += outcome.game_over
                 self.games_cut += bool(step.truncated[i])
                 if new_game:
-                    finished.append((self.returns[i], self.lengths[i]))
+                    finished.append((self.returns[i], self.lengths[i], i))
                     self.returns[i], self.lengths[i] = 0.0, 0
             assert same(step.observations[i], expected)
         assert [list(call.ids) for call in begun] == ([ended] if ended else [])
-        assert list(zip(step.finished_returns, step.finished_lengths, strict=True)) == finished
+        told = (step.finished_returns, step.finished_lengths, step.finished_environments)
+        assert list(zip(*told, strict=True)) == finished
         return step
 
 

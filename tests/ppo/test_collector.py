@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from fls_jax.atari.pool import AtariPool
+from fls_jax.config import TrainConfig
 from fls_jax.ppo.actor import Collector
+from fls_jax.ppo.environments import atari_pool, make_pools
 from fls_jax.ppo.sharding import Placement
 from fls_jax.types import EnvStep, NetworkOutput
 
 N, T, ACTIONS = 3, 5, 4
 SHAPE = (N, 4, 6, 6)
+KEYS = [jax.random.key(number)[None] for number in range(4)]
 PARAMS = {
     "policy": np.random.default_rng(1).normal(size=(4, ACTIONS)).astype(np.float32),
     "value": np.random.default_rng(2).normal(size=4).astype(np.float32),
@@ -43,6 +46,7 @@ class ScriptedPool:
                 final_observations=None,
                 finished_returns=rng.normal(size=t % 3),
                 finished_lengths=rng.integers(1, 100, t % 3),
+                finished_environments=rng.permutation(N)[: t % 3],
             )
             for t in range(2 * T)
         ]
@@ -59,9 +63,14 @@ class ScriptedPool:
         self.resets += 1
         return self.first
 
-    def step(self, actions: np.ndarray) -> EnvStep:
+    def send(self, actions: np.ndarray) -> None:
         self.actions.append(actions.copy())
+
+    def receive(self) -> EnvStep:
         return self.steps[len(self.actions) - 1]
+
+    def close(self) -> None:
+        pass
 
 
 def apply(params: Any, observations: jax.Array) -> NetworkOutput:
@@ -84,14 +93,14 @@ def pool() -> ScriptedPool:
 
 
 def make_collector(pool: Any) -> Collector:
-    return Collector(pool, apply, T, Placement(1, N))
+    return Collector([pool], apply, T, Placement(1, N))
 
 
 def test_two_rollouts_hold_what_the_pool_said(pool):
     collector = make_collector(pool)
     seen = np.stack([pool.first, *(step.observations for step in pool.steps)])
     for number in range(2):
-        rollout = collector.collect(PARAMS, jax.random.key(number))
+        rollout = collector.collect(PARAMS, KEYS[number])
         steps = pool.steps[number * T : (number + 1) * T]
         at = jax.tree.map(np.asarray, rollout.trajectory)
         now = seen[number * T : (number + 1) * T]
@@ -113,7 +122,7 @@ def test_two_rollouts_hold_what_the_pool_said(pool):
 
 def test_truncated_steps_carry_the_value_of_the_last_real_observation(pool):
     collector = make_collector(pool)
-    rollouts = [collector.collect(PARAMS, jax.random.key(number)) for number in range(2)]
+    rollouts = [collector.collect(PARAMS, KEYS[number]) for number in range(2)]
     values = np.concatenate([np.asarray(rollout.trajectory.truncation_values) for rollout in rollouts])
     expected = np.zeros((2 * T, N))
     for t, step in enumerate(pool.steps):
@@ -126,7 +135,7 @@ def test_truncated_steps_carry_the_value_of_the_last_real_observation(pool):
 def test_actions_follow_from_the_key():
     def actions(seed: int) -> np.ndarray:
         pool = ScriptedPool()
-        make_collector(pool).collect(PARAMS, jax.random.key(seed))
+        make_collector(pool).collect(PARAMS, KEYS[seed])
         return np.stack(pool.actions)
 
     np.testing.assert_array_equal(actions(0), actions(0))
@@ -141,17 +150,24 @@ class StillPool(ScriptedPool):
     def reset(self) -> np.ndarray:
         return np.repeat(self.first[:1], self.num_envs, axis=0)
 
-    def step(self, actions: np.ndarray) -> EnvStep:
-        no, none = np.zeros(self.num_envs, bool), np.zeros(0)
+    def receive(self) -> EnvStep:
+        no, none, nobody = np.zeros(self.num_envs, bool), np.zeros(0), np.zeros(0, int)
         return EnvStep(
-            self.reset(), np.zeros(self.num_envs, np.float32), no, no, None, none, none.astype(np.int64)
+            self.reset(),
+            np.zeros(self.num_envs, np.float32),
+            no,
+            no,
+            None,
+            none,
+            nobody,
+            nobody,
         )
 
 
 def test_actions_are_drawn_from_the_policy_anew_at_every_step():
     pool = StillPool()
-    collector = Collector(pool, apply, 16, Placement(1, pool.num_envs))  # ty: ignore[invalid-argument-type]
-    actions = np.asarray(collector.collect(PARAMS, jax.random.key(3)).trajectory.actions)
+    collector = Collector([pool], apply, 16, Placement(1, pool.num_envs))
+    actions = np.asarray(collector.collect(PARAMS, KEYS[3]).trajectory.actions)
     probabilities = np.exp(by_hand(pool.first[0])[0])
     count = np.bincount(actions.ravel(), minlength=ACTIONS)
     expected = probabilities * actions.size
@@ -165,10 +181,10 @@ def test_envpools_arrays_stay_as_they_were(monkeypatch):
     """EnvPool owns the memory of its arrays; what went into a trajectory must not change afterwards."""
     pool = AtariPool("Breakout", N, seed=1, threads=1)
     copies: list[np.ndarray] = []
-    reset, step = pool.reset, pool.step
+    reset, receive = pool.reset, pool.receive
 
-    def copying_step(actions: np.ndarray) -> EnvStep:
-        result = step(actions)
+    def copying_receive() -> EnvStep:
+        result = receive()
         copies.append(result.observations.copy())
         return result
 
@@ -178,14 +194,59 @@ def test_envpools_arrays_stay_as_they_were(monkeypatch):
         return observations
 
     monkeypatch.setattr(pool, "reset", copying_reset)
-    monkeypatch.setattr(pool, "step", copying_step)
-    collector = Collector(pool, apply, 60, Placement(1, N))
-    trajectories = [collector.collect(PARAMS, jax.random.key(k)).trajectory for k in range(2)]
+    monkeypatch.setattr(pool, "receive", copying_receive)
+    collector = Collector([pool], apply, 60, Placement(1, N))
+    trajectories = [collector.collect(PARAMS, KEYS[k]).trajectory for k in range(2)]
     seen = np.concatenate([np.asarray(trajectory.observations) for trajectory in trajectories])
     np.testing.assert_array_equal(seen, np.stack(copies[:-1]))
 
 
+def decided(params: Any, observations: jax.Array) -> NetworkOutput:
+    """A policy that no noise can change: the action is a number read off the screen."""
+    brightness = observations[:, -1].astype(jnp.int32).sum(axis=(1, 2))
+    logits = 1e6 * jax.nn.one_hot(brightness % ACTIONS, ACTIONS)
+    return NetworkOutput(logits, brightness.astype(jnp.float32), jnp.zeros((len(brightness), 1, 1)))
+
+
+def play(groups: int, rollouts: int = 3) -> list[Any]:
+    """Breakout under `decided`, cut after 30 steps a game, eight environments in so many groups."""
+    config = TrainConfig("Breakout", num_envs=8, max_episode_steps=30, env_threads=2)
+    pools = make_pools(atari_pool, config, [5], groups)
+    collector = Collector(pools, decided, 16, Placement(1, 8))
+    return [jax.device_get(collector.collect({}, KEYS[k])) for k in range(rollouts)]
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_groups_play_what_one_group_plays(groups):
+    """Real games: the same actions, rewards, ends, time limits and finished games in the same order."""
+    rollouts = play(1)
+    for one, several in zip(rollouts, play(groups), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one._replace(seconds={}), several._replace(seconds={}))
+    assert any(rollout.trajectory.truncation_values.any() for rollout in rollouts)
+    assert any(len(rollout.returns) for rollout in rollouts)
+
+
+class Counting(ScriptedPool):
+    """Counts how many groups are at play when the next one's step is waited for."""
+
+    at_play, most = 0, 0
+
+    def send(self, actions: np.ndarray) -> None:
+        super().send(actions)
+        Counting.at_play += 1
+        Counting.most = max(Counting.most, Counting.at_play)
+
+    def receive(self) -> EnvStep:
+        Counting.at_play -= 1
+        return super().receive()
+
+
+def test_one_group_plays_while_the_device_acts_for_another():
+    Collector([Counting(), Counting()], apply, T, Placement(1, 2 * N)).collect(PARAMS, KEYS[0])
+    assert (Counting.at_play, Counting.most) == (0, 2)
+
+
 def test_the_phases_are_timed(pool):
-    seconds = make_collector(pool).collect(PARAMS, jax.random.key(0)).seconds
+    seconds = make_collector(pool).collect(PARAMS, KEYS[0]).seconds
     assert set(seconds) == {"policy", "environment", "transfer"}
     assert all(value > 0 for value in seconds.values())

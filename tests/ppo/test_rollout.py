@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fls_jax.ppo.actor import make_policy_step, sampling_noise
+from fls_jax.ppo.rollout import group_noise, join_columns, make_policy_step, sampling_noise
 from fls_jax.ppo.sharding import Placement, _aligned, _DeviceStore, _HostStore
 from fls_jax.types import NetworkOutput
 
@@ -27,11 +27,21 @@ def test_the_noise_samples_as_jax_does(rng):
     step = make_policy_step(linear)
     logits = linear(params, jnp.asarray(observations)).logits
     for t in range(32):
-        taken = step(params, observations, np.asarray(noise)[t])
+        taken, following = step(params, jnp.asarray(observations), noise, jnp.int32(t))
+        assert following == t + 1
         expected = jax.random.categorical(jax.random.fold_in(key, t), logits)
         np.testing.assert_array_equal(taken.actions, expected)
         every = np.asarray(jax.nn.log_softmax(logits))
         np.testing.assert_allclose(taken.log_probs, every[np.arange(4), expected], rtol=1e-5)
+
+
+def test_runs_in_groups_have_the_noise_that_they_have_alone():
+    """Two runs of four environments in two groups: in each, environments 0, 1 or 2, 3 of either run."""
+    keys = jax.random.split(jax.random.key(1), 2)
+    first, second = (np.asarray(sampling_noise(key, 3, 4, 5)) for key in keys)
+    early, late = (np.asarray(part) for part in group_noise(keys, 3, 4, 5, 2))
+    np.testing.assert_array_equal(early, np.concatenate([first[:, :2], second[:, :2]], axis=1))
+    np.testing.assert_array_equal(late, np.concatenate([first[:, 2:], second[:, 2:]], axis=1))
 
 
 def test_actions_come_as_often_as_the_policy_says():
@@ -39,6 +49,23 @@ def test_actions_come_as_often_as_the_policy_says():
     noise = np.asarray(sampling_noise(jax.random.key(0), 500, 40, 3)).reshape(-1, 3)
     counts = np.bincount((np.log(probabilities) + noise).argmax(axis=1), minlength=3)
     np.testing.assert_allclose(counts / counts.sum(), probabilities, atol=0.01)
+
+
+@pytest.mark.parametrize(("groups", "runs"), [(2, 1), (1, 3), (2, 3)])
+def test_groups_are_joined_run_by_run(rng, groups, runs):
+    """Six environments a run; a group holds the same of every run."""
+    placement = Placement(1, 6)
+    steps = rng.integers(0, 256, (5, runs, 6, 4, 2, 2), dtype=np.uint8)
+    stores = [placement.rollout_store(5, groups, runs), _DeviceStore(placement, groups, runs)]
+    for store in stores:
+        for step in steps:
+            for part in np.split(step, groups, axis=1):
+                store.add(part.reshape(-1, 4, 2, 2))
+        np.testing.assert_array_equal(store.joined(), steps.reshape(5, -1, 4, 2, 2))
+    numbers = steps[..., 0, 0, 0].astype(np.float32)  # [T, runs, environments]
+    parts = [jnp.asarray(part.reshape(5, -1)) for part in np.split(numbers, groups, axis=2)]
+    np.testing.assert_array_equal(join_columns(parts, runs, 1), numbers.reshape(5, -1))
+    np.testing.assert_array_equal(join_columns([p[0] for p in parts], runs, 0), numbers[0].ravel())
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 8])

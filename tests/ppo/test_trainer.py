@@ -17,7 +17,8 @@ import pytest
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
-from fls_jax.ppo.trainer import EpisodeStatistics, Trainer, check_spread
+from fls_jax.ppo.episodes import EpisodeStatistics
+from fls_jax.ppo.trainer import Trainer, check_spread
 from fls_jax.types import EnvStep, NetworkOutput
 from tests.processes import run_python
 
@@ -31,9 +32,9 @@ class SignalPool:
 
     num_actions = 4
 
-    def __init__(self, config, seed):
-        self.num_envs = config.num_envs
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, config, seeds):
+        self.num_envs = len(seeds)
+        self._rng = np.random.default_rng(seeds)
 
     def reset(self):
         self._clock = np.arange(self.num_envs) % 10
@@ -48,7 +49,11 @@ class SignalPool:
             screens[i, :, 42 * row : 42 * row + 42, 42 * column : 42 * column + 42] = 255
         return screens
 
-    def step(self, actions):
+    def send(self, actions):
+        self._actions = actions
+
+    def receive(self):
+        actions = self._actions
         rewards = np.where(actions == self._wanted, 1.0, -1.0).astype(np.float32)
         self._returns += rewards
         self._clock = (self._clock + 1) % 10
@@ -57,7 +62,14 @@ class SignalPool:
         self._returns[ended] = 0.0
         none = np.zeros(self.num_envs, bool)
         return EnvStep(
-            self._screens(), rewards, ended, none, None, returns, np.full(len(returns), 10, np.int64)
+            self._screens(),
+            rewards,
+            ended,
+            none,
+            None,
+            returns,
+            np.full(len(returns), 10, np.int64),
+            np.flatnonzero(ended),
         )
 
     def close(self):

@@ -1,0 +1,71 @@
+"""The environments of one or several runs: their seeds, and the groups that take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from fls_jax.atari.pool import AtariPool
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.ppo.actor import Pool
+
+MakePool = Callable[[TrainConfig, list[int]], Pool]
+
+
+def environment_seeds(config: TrainConfig, seed: int) -> list[int]:
+    """A seed below 2^31 for each of a run's environments, as `config.environment_seeds` says.
+
+    `spread`: drawn from (seed, environment), so that other seeds share none; else seed + environment.
+    """
+    if config.environment_seeds == "consecutive":
+        return list(range(seed, seed + config.num_envs))
+    sequences = (np.random.SeedSequence([seed, i]) for i in range(config.num_envs))
+    return [int(sequence.generate_state(1)[0] >> 1) for sequence in sequences]
+
+
+def atari_pool(config: TrainConfig, seeds: list[int]) -> AtariPool:
+    """Environments with these seeds, as a configuration asks for them."""
+    return AtariPool(
+        config.game,
+        len(seeds),
+        seeds,
+        max_episode_steps=config.max_episode_steps,
+        sticky_actions=config.sticky_actions,
+        threads=config.env_threads,
+    )
+
+
+def resume_seed(seed: int, updates: int) -> int:
+    """The seed of the games of a run that goes on after so many updates."""
+    return int(np.random.SeedSequence([seed, updates]).generate_state(1)[0] >> 2)
+
+
+def group_count(config: TrainConfig, devices: int) -> int:
+    """Groups that the environments are played in; UserError where one does not divide among the devices."""
+    if config.env_groups == 0:
+        return 2 if jax.default_backend() != "cpu" and config.num_envs % (2 * devices) == 0 else 1
+    size = config.num_envs // config.env_groups
+    if size % devices:
+        raise UserError(
+            f"--env-groups is {config.env_groups}, so that {size} environments act at once, which do not "
+            f"divide among {devices} devices: choose fewer groups or --devices."
+        )
+    return config.env_groups
+
+
+def make_pools(make_pool: MakePool, config: TrainConfig, seeds: Sequence[int], groups: int) -> list[Pool]:
+    """A pool a group, in each the same environments of every run, run after run.
+
+    seeds: the runs' own. The threads that the configuration grants are shared among the pools.
+    """
+    config = replace(config, env_threads=-(-config.env_threads // groups))
+    by_run = [environment_seeds(config, seed) for seed in seeds]
+    size = config.num_envs // groups
+    return [
+        make_pool(config, [seed for run in by_run for seed in run[group * size : (group + 1) * size]])
+        for group in range(groups)
+    ]
