@@ -66,6 +66,7 @@ def loop(options: Measure) -> dict[str, Any]:
 
     In alternation, since a machine's speed drifts. EnvPool's auto-reset steps count as steps.
     """
+    from benchmarks.parts import timed
     from fls_jax.ppo.environments import atari_pool, environment_seeds
 
     trainer = make_trainer(options)
@@ -86,40 +87,22 @@ def loop(options: Measure) -> dict[str, Any]:
 
 def policy_alone(options: Measure) -> dict[str, Any]:
     """Actions sampled for a rollout's worth of observations, copied to the device and back each step."""
-    import jax
+    from benchmarks.parts import policy_seconds
 
-    from fls_jax.ppo.actor import sampling_noise
-
-    trainer = make_trainer(options)
-    collector, params = trainer._collector, trainer.state.params
-    observations = np.random.default_rng(0).integers(0, 256, (options.num_envs, 4, 84, 84), dtype=np.uint8)
-    shape = (options.config().rollout_length, options.num_envs, trainer._pool.num_actions)
-
-    def rollout() -> None:
-        for noise in np.asarray(sampling_noise(jax.random.key(0), *shape)):
-            seen = trainer.placement.spread(observations)
-            np.asarray(collector._policy_step(params, seen, noise).actions)
-
-    return {"seconds": timed(rollout, options.updates)}
+    return {"seconds": policy_seconds(make_trainer(options), options.updates)}
 
 
 def update_alone(options: Measure) -> dict[str, Any]:
     """Epochs of minibatches on one collected rollout."""
-    import jax
+    from benchmarks.parts import update_seconds
 
-    trainer = make_trainer(options)
-    key = jax.random.key(0)
-    trajectory = trainer._collector.collect(trainer.state.params, key).trajectory
-
-    def update() -> None:
-        trainer.state, metrics = trainer._update(trainer.state, trajectory, key)
-        jax.block_until_ready(metrics)
-
-    return {"seconds": timed(update, options.updates)}
+    return {"seconds": update_seconds(make_trainer(options), options.updates)}
 
 
 def end_to_end(options: Measure) -> dict[str, Any]:
     """Whole updates as `fls train` runs them, and the seconds of each phase in the median one."""
+    from benchmarks.parts import timed
+
     trainer = make_trainer(options)
     rows: list[dict[str, Any]] = []
     seconds = timed(lambda: rows.append(trainer.advance()), options.updates)
@@ -196,16 +179,6 @@ def make_trainer(options: Measure) -> Any:
     if options.network == PROXY:
         network = BlockMeanNetwork(len(action_names(games()[options.game])))
     return Trainer(options.config(), network=network)
-
-
-def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:
-    """Seconds of `repeats` calls after one that is not counted (compilation); 0: of that one."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:] or seconds
 
 
 PARTS: dict[Part, Callable[[Measure], dict[str, Any]]] = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.evaluation.pools import EvaluationPool
-from fls_jax.ppo.actor import channels_last
+from fls_jax.ppo.rollout import channels_last
 from fls_jax.types import NetworkOutput, Params
 
 FRAMES_PER_STEP = 4

@@ -1,0 +1,53 @@
+"""The parts of training, timed one by one; needs no command line, for machines that have little installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from fls_jax.ppo.rollout import group_noise
+from fls_jax.ppo.trainer import Fleet
+
+
+def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:
+    """Seconds of `repeats` calls after one that is not counted (compilation); 0: of that one."""
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:] or seconds
+
+
+def policy_seconds(fleet: Fleet, repeats: int) -> list[float]:
+    """A rollout's worth of policy steps without games, observations sent and actions fetched at each."""
+    pools, length, place = fleet._pools, fleet.config.rollout_length, fleet.placement
+    num_envs = pools[0].num_envs
+    observations = np.random.default_rng(0).integers(0, 256, (num_envs, 4, 84, 84), dtype=np.uint8)
+    params, step = fleet.lanes.params(fleet.states), fleet._collector._policy_step
+    noise = group_noise(fleet._keys, length, fleet.config.num_envs, pools[0].num_actions, len(pools))
+
+    def rollout() -> None:
+        for part in noise:
+            placed, clock = place.spread_rollout(part), place.replicate(np.int32(0))
+            for _ in range(length):
+                policy, clock = step(params, place.spread(observations), placed, clock)
+                place.fetch(policy.actions)
+
+    return timed(rollout, repeats)
+
+
+def update_seconds(fleet: Fleet, repeats: int) -> list[float]:
+    """Epochs of minibatches on one collected rollout, of every run."""
+    keys = fleet._stream(0, 0)
+    trajectory = fleet._collector.collect(fleet.lanes.params(fleet.states), keys).trajectory
+
+    def update() -> None:
+        fleet.states, metrics = fleet.lanes.update(fleet.states, trajectory, keys)
+        jax.block_until_ready(metrics)
+
+    return timed(update, repeats)
