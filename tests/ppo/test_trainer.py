@@ -103,9 +103,9 @@ def train(config, updates, **options):
 def test_it_learns(overlap):
     """A random policy earns -5 a game, a perfect one 10; learning must come near the latter."""
     config = TrainConfig(
-        total_steps=512 * 40, learning_rate=5e-3, num_envs=16, rollout_length=32, overlap=overlap
+        total_steps=512 * 60, learning_rate=5e-3, num_envs=16, rollout_length=32, overlap=overlap
     )
-    _, rows = train(config, 40, network=Quarters(), make_pool=SignalPool)
+    _, rows = train(config, 60, network=Quarters(), make_pool=SignalPool)
     assert rows[0]["eprewmean"] < 0
     assert rows[-1]["eprewmean"] > 9
     assert rows[-1]["entropy"] < 0.5 * rows[0]["entropy"]
