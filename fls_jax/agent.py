@@ -74,9 +74,7 @@ class Agent:
     def _settle(self) -> None:
         """Build the network, and move the parameters to this process's device."""
         config = self.config
-        self._built = _build(
-            self.spec, len(self.actions), config.compute_dtype, config.matmul_precision
-        )
+        self._built = _build(self.spec, len(self.actions), config.compute_dtype, config.matmul_precision)
         self.module = self._built.module
         self.params = jax.device_put(self.params)
         self._process = os.getpid()
