@@ -23,6 +23,15 @@ from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size, over_blocks
 from fls_jax.networks.geometry import attention_shape, conv_geometry
 from fls_jax.networks.modules import ActorCritic, initial_params
+from fls_jax.networks.replacement import (
+    TRAINED,
+    Replacement,
+    check_name,
+    gate_maps,
+    make_replacement,
+    needs_reference,
+    replaced,
+)
 from fls_jax.networks.specs import NETWORKS, NetworkSpec, network_spec
 from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.folder import RunFolder
@@ -41,7 +50,7 @@ class AgentOutput(NamedTuple):
     logits: float32 [B, A], unnormalised log-probabilities of the actions `agent.actions`.
     value: float32 [B], the predicted discounted return (of sign-clipped rewards).
     attention: float32 [B, h, w], the one attention map (zeros where the network has none; the sum
-        where it has several).
+        where it has several): the one that multiplied the features.
     """
 
     logits: np.ndarray
@@ -59,6 +68,7 @@ class Agent:
         actions: ALE's names of the A actions, in the order of the logits.
         preprocessing: `envpool` or `baselines`, how the screens that it was trained on became observations.
         config: the run's configuration.
+        attention: which map multiplies the features: `trained`, or what stands in for it.
         module: the Flax module; params: its parameters, on the device.
     """
 
@@ -69,6 +79,8 @@ class Agent:
         self.network, self.game = config.network, config.game
         self.spec = network_spec(config.network)
         self.params: Params = params
+        self.attention = TRAINED
+        self._replacement = make_replacement(TRAINED)
         self._settle()
 
     def _settle(self) -> None:
@@ -83,7 +95,8 @@ class Agent:
         """For pickle: parameters as NumPy arrays, nothing compiled."""
         compiled = ("_built", "module", "_process")
         state = {name: value for name, value in vars(self).items() if name not in compiled}
-        return state | {"params": jax.device_get(self.params)}
+        arrays = {"params": self.params, "_replacement": self._replacement}
+        return state | jax.device_get(arrays)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -91,9 +104,10 @@ class Agent:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 letters that other parameters, or other shapes, do not share."""
+        """16 letters that other parameters, other shapes or another attention do not share."""
         digest = hashlib.sha256()
-        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(self.params)):
+        replaced = {self.attention: self._replacement} if self.attention != TRAINED else {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(self.params | replaced)):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             digest.update(
                 f"{name} {leaf.dtype} {leaf.shape} ".encode() + np.ascontiguousarray(leaf).tobytes()
@@ -101,7 +115,8 @@ class Agent:
         return digest.hexdigest()[:16]
 
     def __repr__(self) -> str:
-        return f"<Agent {self.network} for {self.game} at step {self.step:,}>"
+        attention = "" if self.attention == TRAINED else f", attention {self.attention}"
+        return f"<Agent {self.network} for {self.game} at step {self.step:,}{attention}>"
 
     def __call__(self, observations: np.ndarray | jax.Array) -> AgentOutput:
         """Look at observations uint8 [B, 84, 84, 4], oldest frame first; any B, 0 included.
@@ -113,7 +128,16 @@ class Agent:
         if not len(observations):
             h, w = attention_shape(self.spec)
             return AgentOutput(*(np.zeros((0, *s), np.float32) for s in [(len(self.actions),), (), (h, w)]))
-        return AgentOutput(*over_blocks(lambda block: self._built.forward(self.params, block), observations))
+        weights = self._weights
+        return AgentOutput(*over_blocks(lambda block: self._built.forward(weights, block), observations))
+
+    @property
+    def _weights(self) -> _Weights:
+        return self.params, self._replacement
+
+    def apply(self, params: Params, observations: jax.Array) -> NetworkOutput:
+        """What a call computes, as a pure function to compile or differentiate: uint8 [B, 84, 84, 4]."""
+        return self._built.forward((params, self._replacement), observations)
 
     def saliency(
         self,
@@ -154,7 +178,7 @@ class Agent:
         numbers = [self._target(target) for target in targets]
         parameters = self._with_geometry(method, parameters)
         maps = compute_targets(
-            self._built.forward, self.params, observations, method, numbers, key, **parameters
+            self._built.forward, self._weights, observations, method, numbers, key, **parameters
         )
         return {target: maps[number] for target, number in zip(targets, numbers, strict=True)}
 
@@ -201,6 +225,24 @@ class Agent:
         params = self._built.initialise(jax.random.key(seed))
         return Agent(self.config, params, 0, self.actions, self.preprocessing)
 
+    def with_attention(self, name: str, reference: np.ndarray | None = None, seed: int = 0) -> Agent:
+        """The same agent with another map in its attention's place, in every gate.
+
+        name: `trained`, `mean`, `uniform`, `shuffled`, `other` or `constant:V`; what each is, says
+        fls_jax.networks.replacement.make_replacement. reference: observations uint8 [R, 84, 84, 4] of
+        other moments, which mean, uniform and other are made of. seed: for what is drawn.
+        Raises ValueError for another name, a network without attention or a missing reference, and as a
+        call does for a wrong one.
+        """
+        if self.spec.attention is None and check_name(name) != TRAINED:
+            raise ValueError(f"{self.network} has no attention that could be replaced.")
+        gates = None
+        if needs_reference(name) and reference is not None and len(reference):
+            gates = over_blocks(lambda block: self._built.gates(self.params, block), self._check(reference))
+        agent = Agent(self.config, self.params, self.step, self.actions, self.preprocessing)
+        agent.attention, agent._replacement = name, make_replacement(name, gates, seed)
+        return agent
+
 
 def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
     """The agent of a run folder at a checkpoint, the latest by default, on this process's first device.
@@ -244,11 +286,15 @@ def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
 
 
+_Weights = tuple[Params, Replacement]
+
+
 class _Network(NamedTuple):
     """A network and its compiled functions, shared by all its agents."""
 
     module: ActorCritic
-    forward: Callable[[Params, Any], NetworkOutput]
+    forward: Callable[[_Weights, Any], NetworkOutput]
+    gates: Callable[[Params, Any], dict[str, jax.Array]]
     initialise: Callable[[jax.Array], Params]
 
 
@@ -263,11 +309,18 @@ def _build(spec: NetworkSpec, num_actions: int, dtype: str, precision: str) -> _
         precision=precision,
     )
 
-    def forward(params: Params, observations: jax.Array) -> NetworkOutput:
-        output: Any = module.apply({"params": params}, observations)
-        return output
+    def apply(params: Params, observations: jax.Array) -> Any:
+        return module.apply({"params": params}, observations)
 
-    return _Network(module, jax.jit(forward), jax.jit(partial(initial_params, module)))
+    def forward(weights: _Weights, observations: jax.Array) -> NetworkOutput:
+        params, replacement = weights
+        with replaced(replacement):
+            return apply(params, observations)
+
+    def gates(params: Params, observations: jax.Array) -> dict[str, jax.Array]:
+        return gate_maps(apply, params, observations)
+
+    return _Network(module, jax.jit(forward), jax.jit(gates), jax.jit(partial(initial_params, module)))
 
 
 _project = jax.jit(project, static_argnums=(1, 2))

@@ -90,6 +90,11 @@ class TrainConfig:
     """Devices to train on, data parallel; 0: one on a CPU, else as many as divide the samples."""
 
     @property
+    def variant(self) -> str:
+        """What runs are told apart by beside game and seed: the network, `-cost<L>` where attention costs."""
+        return f"{self.network}-cost{self.attention_cost:g}" if self.attention_cost else self.network
+
+    @property
     def steps_per_update(self) -> int:
         """Agent steps in one update."""
         return self.num_envs * self.rollout_length
@@ -174,6 +179,10 @@ class TrainConfig:
             if f.name in values:
                 known[f.name] = _checked(values[f.name], hints[f.name], f.name, source)
         return cls(**known)
+
+    def going_on(self, stored: dict[str, Any]) -> TrainConfig:
+        """This configuration for a run whose config.json is `stored`: old ones keep their way of seeding."""
+        return self if "environment_seeds" in stored else replace(self, environment_seeds="consecutive")
 
     def differences(self, other: TrainConfig) -> list[str]:
         """`name: ours -> theirs` for every field that changes what is computed."""

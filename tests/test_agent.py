@@ -20,6 +20,7 @@ import fls_jax
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS
 from fls_jax.ppo.trainer import Trainer
+from fls_jax.saliency.projection import project
 from tests.oracles import networks as oracle
 from tests.processes import run_python
 from tests.run_folders import ACTIONS, add_checkpoint, edit_config, write_run
@@ -70,6 +71,52 @@ def test_any_batch_size_gives_the_same_rows_and_few_compilations(run, rng):
         np.testing.assert_allclose(agent.saliency(seen[:batch]), maps[:batch], rtol=2e-4, atol=2e-4)
     compiled: Any = agent._built.forward
     assert compiled._cache_size() <= 6
+
+
+@pytest.mark.parametrize("network", ["cnn_patch_fls", "cnn_sparse_fls_x3"])
+def test_an_agent_with_another_attention_is_one_like_any_other(network, tmp_path, rng):
+    write_run(tmp_path, network)
+    agent = fls_jax.load_agent(tmp_path)
+    seen, reference = observations(rng, 5), observations(rng, 40)
+    trained = agent(seen)
+    for name in ("mean", "uniform", "shuffled", "other", "constant:0.5"):
+        other = agent.with_attention(name, reference=reference, seed=2)
+        assert (other.attention, other.step, other.actions) == (name, agent.step, agent.actions)
+        assert repr(other).endswith(f"attention {name}>")
+        output = other(seen)
+        assert not np.allclose(output.logits, trained.logits, rtol=1e-3)
+        for part, whole in zip(other(seen[1:3]), output, strict=True):
+            np.testing.assert_allclose(part, whole[1:3], rtol=2e-4, atol=2e-4)
+        pure = jax.jit(other.apply)(other.params, jax.numpy.asarray(seen))
+        np.testing.assert_allclose(pure.logits, output.logits, rtol=2e-4, atol=2e-4)
+        painted = np.asarray(project(output.attention, agent.spec))
+        np.testing.assert_allclose(other.saliency(seen), painted, rtol=1e-5)
+        sent = pickle.loads(pickle.dumps(other))
+        np.testing.assert_array_equal(sent(seen).logits, output.logits)
+        assert sent.fingerprint == other.fingerprint != agent.fingerprint
+        back = other.with_attention("trained")
+        np.testing.assert_array_equal(back(seen).logits, trained.logits)
+    assert agent.attention == "trained"
+    mean = agent.with_attention("mean", reference)(seen).attention
+    if network == "cnn_patch_fls":
+        expected = agent(reference).attention.mean(axis=0)
+        np.testing.assert_allclose(mean, np.broadcast_to(expected, mean.shape), rtol=1e-4)
+
+
+def test_attention_that_cannot_be_replaced(run, tmp_path):
+    agent = fls_jax.load_agent(run[0])
+    for reference in (None, np.zeros((0, 84, 84, 4), np.uint8)):
+        with pytest.raises(ValueError, match="made of maps of other moments: give a reference"):
+            agent.with_attention("mean", reference)
+    with pytest.raises(TypeError, match="must be uint8"):
+        agent.with_attention("mean", np.zeros((1, 84, 84, 4)))
+    with pytest.raises(ValueError, match="no replacement 'average'"):
+        agent.with_attention("average")
+    write_run(tmp_path, "cnn")
+    agent = fls_jax.load_agent(tmp_path)
+    assert agent.with_attention("trained").attention == "trained"
+    with pytest.raises(ValueError, match="cnn has no attention that could be replaced"):
+        agent.with_attention("shuffled")
 
 
 def test_observations_may_be_on_a_device(run, rng):

@@ -155,6 +155,11 @@ def test_what_cannot_be_understood_ends_with_2_and_a_word_on_it(capsys, argument
     [
         (["--game", "Pomg"], "fls: There is no game 'Pomg'; did you mean Pong"),
         (["--network", "resnet"], "fls: There is no network 'resnet'; choose one of: cnn, cnn_daqn,"),
+        (["--attention-cost", "-1"], "fls: --attention-cost is -1.0; it must be at least 0"),
+        (
+            ["--network", "cnn_patch", "--attention-cost", "0.01"],
+            "fls: --attention-cost is 0.01, and cnn_patch has no attention: leave it out, or choose another",
+        ),
         (["--total-steps", "10"], "fls: --total-steps is 10, less than the 1024 steps of one update"),
     ],
 )

@@ -154,6 +154,23 @@ def test_json_of_another_version_is_read():
     assert TrainConfig.from_json({"learning_rate": 1}).learning_rate == 1.0
 
 
+def test_runs_from_before_environments_had_seeds_of_their_own_keep_theirs():
+    old = CONFIG.to_json() | {"seed": 7}
+    del old["environment_seeds"], old["attention_cost"]
+    read = TrainConfig.from_json(old)
+    assert read == dataclasses.replace(CONFIG, seed=7, environment_seeds="consecutive")
+    asked = dataclasses.replace(CONFIG, seed=7)
+    assert read.differences(asked) == ["environment_seeds: consecutive -> spread"]
+    assert read.differences(asked.going_on(old)) == []
+    assert asked.going_on(asked.to_json()) == asked
+
+
+def test_a_variant_is_the_network_and_what_attention_costs():
+    assert CONFIG.variant == "cnn_sparse_fls"
+    assert dataclasses.replace(CONFIG, attention_cost=0.01).variant == "cnn_sparse_fls-cost0.01"
+    assert dataclasses.replace(CONFIG, attention_cost=1e-3).variant == "cnn_sparse_fls-cost0.001"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.analysis.comparison import Sample
 from experiments.analysis.runs import Problem, Run, Runs
-from experiments.data.grid import EXPERIMENTS, OWN, Cell, Experiment, own_experiment
+from experiments.data.grid import EXPERIMENTS, OWN, Cell, Experiment, cell_of, differences, own_experiment
 from fls_jax.runs.contents import Evaluation
 
 State = Literal["not run", "unfinished", "not evaluated", "evaluated"]
@@ -87,11 +87,11 @@ def select(found: Runs, experiment: Experiment) -> Selection:
     selection = Selection(experiment, problems=list(found.problems))
     cells = set(experiment.cells)
     for run in sorted(found.runs, key=lambda run: (-run.env_step, -len(run.evaluations), -len(run.gaze))):
-        cell = Cell(run.config.game, run.config.network, run.config.seed)
+        cell = cell_of(run.config)
         if cell not in cells:
             reason = f"{cell.game}, {cell.network}, seed {cell.seed} is no cell of the experiment"
-        elif differences := experiment.config(cell).differences(run.config):
-            reason = f"other settings than the experiment's ({'; '.join(differences)})"
+        elif others := differences(experiment.config(cell), run.config):
+            reason = f"other settings than the experiment's ({'; '.join(others)})"
         elif cell in selection.runs:
             taken = selection.runs[cell]
             further = "was trained further" if taken.env_step > run.env_step else "is as far"

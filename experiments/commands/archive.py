@@ -20,7 +20,7 @@ import tyro
 
 from experiments.commands.command_line import print_folder, run_command
 from experiments.commands.ship import cast_floats
-from experiments.data.grid import PILOT, Cell
+from experiments.data.grid import PILOT, cell_of, differences
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import load_item, save_item
@@ -66,7 +66,7 @@ def archive(settings: Settings) -> Path:
     if not steps:
         raise UserError(f"{folder.path} has no checkpoint: train it first.")
     rows = read_record(folder.record_file)
-    target = settings.out / config.game / config.network / f"seed{config.seed}"
+    target = settings.out / config.game / config.variant / f"seed{config.seed}"
     if target.exists() and not settings.replace and not _continues(rows, target):
         raise UserError(
             f"{target} holds another run, or a later state of this one: give --replace to put {folder.path} "
@@ -81,8 +81,8 @@ def archive(settings: Settings) -> Path:
 
 def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
     """UserError for a run that is no cell of the pilot."""
-    cell = Cell(config.game, config.network, config.seed)
-    reasons = PILOT.config(cell).differences(config) if cell in PILOT.cells else [f"there is no {cell}"]
+    cell = cell_of(config)
+    reasons = differences(PILOT.config(cell), config) if cell in PILOT.cells else [f"there is no {cell}"]
     if reasons:
         raise UserError(
             f"{folder.path} is no run of the pilot ({'; '.join(reasons)}): keep it elsewhere with --out."

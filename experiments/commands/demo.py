@@ -105,7 +105,7 @@ def _copy(source: Path, agents: Path) -> Path:
             f"{source}` and take it away from there."
         )
     train = resolve(TrainConfig.from_json(config, str(RunFolder(source).config_file)))
-    target = agents / train.game / train.network
+    target = agents / train.game / train.variant
     if target.exists():
         if (target / "config.json").read_bytes() == (source / "config.json").read_bytes():
             return target

@@ -64,7 +64,7 @@ def ship(settings: Settings) -> Path:
         if kind in config:
             raise UserError(f"{settings.run} holds an agent that was {kind}, not trained here: name its run.")
     facts = _facts(folder, config, agent.step, settings.unfinished) | {"rounding": rounding(agent)}
-    target = settings.out / agent.game / agent.network
+    target = settings.out / agent.game / agent.config.variant
     if target.exists() and not settings.replace:
         raise UserError(f"{target} exists: give --replace to put this agent in its place, or another --out.")
     with replacing(target) as part:

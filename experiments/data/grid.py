@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -28,7 +29,7 @@ PAPER_SEEDS = (1, 9, 17, 25, 33)
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run."""
+    """One training run; network: its name, with `-cost<L>` where attention costs (TrainConfig.variant)."""
 
     game: str
     network: str
@@ -72,9 +73,8 @@ class Experiment:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Each once, in the order of `NETWORKS`."""
-        present = {cell.network for cell in self.cells}
-        return tuple(name for name in NETWORKS if name in present)
+        """Each once, in the order of `NETWORKS`, behind each what it is with a cost on attention."""
+        return tuple(sorted({cell.network for cell in self.cells}, key=_place))
 
     def seeds(self, game: str, network: str) -> tuple[int, ...]:
         """The seeds planned for a game and network."""
@@ -89,10 +89,31 @@ class Experiment:
         return replace(
             self.base,
             game=cell.game,
-            network=cell.network,
             seed=cell.seed,
             total_steps=self.total_steps,
+            **settings_of(cell.network),
         )
+
+
+def cell_of(config: TrainConfig) -> Cell:
+    """The cell that a run of this configuration fills."""
+    return Cell(config.game, config.variant, config.seed)
+
+
+def settings_of(variant: str) -> dict[str, Any]:
+    """Network and cost of attention by TrainConfig.variant."""
+    network, _, cost = variant.partition("-cost")
+    return {"network": network, "attention_cost": float(cost or 0)}
+
+
+def _place(variant: str) -> tuple[int, float]:
+    network, cost = settings_of(variant).values()
+    return list(NETWORKS).index(network), cost
+
+
+def differences(expected: TrainConfig, run: TrainConfig) -> list[str]:
+    """What a run computes otherwise; older runs, whose environments were seeded in another way, count too."""
+    return replace(expected, environment_seeds=run.environment_seeds).differences(run)
 
 
 def product(games: Iterable[str], networks: Iterable[str], seeds: Iterable[int]) -> Iterator[Cell]:
@@ -162,8 +183,8 @@ def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:
     groups: list[list[TrainConfig]] = []
     for config in configs:
         for group in groups:
-            cell = {"game": config.game, "network": config.network, "seed": config.seed}
-            if not replace(group[0], **cell).differences(config):
+            cell = {"game": config.game, "seed": config.seed, **settings_of(config.variant)}
+            if not differences(replace(group[0], **cell), config):
                 group.append(config)
                 break
         else:
@@ -173,7 +194,5 @@ def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:
             "There are no runs: train one first, or name the folders that hold them with --roots."
         )
     group = max(groups, key=lambda group: (len(group), group[0].total_steps))
-    cells = sorted(
-        {Cell(c.game, c.network, c.seed) for c in group}, key=lambda c: (c.game, c.network, c.seed)
-    )
+    cells = sorted({cell_of(config) for config in group}, key=lambda c: (c.game, c.network, c.seed))
     return Experiment(OWN, "Own runs", group[0].total_steps, tuple(cells), group[0])

@@ -6,7 +6,7 @@ differ too, so that no two networks rely on colour alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fls_jax.networks.specs import NETWORKS
@@ -42,12 +42,24 @@ STYLES: dict[str, Style] = {
     "cnn_sparse_fls_x3": Style("Sparse FLS x3", _GREY, (0, (4, 1, 1, 1, 1, 1)), ">"),
     "cnn_dense_fls": Style("Dense FLS", _BLUE, (0, (4, 1.2, 1, 1.2)), "d"),
     "cnn_dense_fls_norelu": Style("Dense FLS, no last relu", _ORANGE, (0, (1, 1.2)), "H"),
+    "cnn_patch": Style("Patch CNN (ours)", _GREY, (0, (5, 1.2)), "o"),
+    "cnn_patch_fls": Style("Patch FLS (ours)", _PURPLE, _SOLID, "h"),
+    "cnn_patch_fls_nobias": Style("Patch FLS, no bias (ours)", _PURPLE, (0, (4, 1.2)), "D"),
+    "cnn_patch_fls_k3": Style("Patch FLS, 3x3 (ours)", _PURPLE, (0, (6, 1.5, 1, 1.5)), "P"),
+    "cnn_patch_fls_sigmoid": Style("Patch FLS, sigmoid (ours)", _PURPLE, (0, (2, 1)), "X"),
 }
 _COLOURS = (_VERMILION, _BLUE, _GREEN, _PURPLE, _ORANGE, _SKY)
 
 
-def style(network: str) -> Style:
-    """How a network is drawn; one without an entry goes by its name, its colour by its place in NETWORKS."""
+def style(variant: str) -> Style:
+    """How a network is drawn; one without an entry goes by its name, its colour by its place in NETWORKS.
+
+    variant: its name, with `-cost<L>` where attention costs: the same in dots.
+    """
+    network, _, cost = variant.partition("-cost")
+    if cost:
+        plain = style(network)
+        return replace(plain, label=f"{plain.label}, cost {cost}", dashes=(0, (1, 1)))
     if network in STYLES:
         return STYLES[network]
     return Style(network, _COLOURS[list(NETWORKS).index(network) % len(_COLOURS)], (0, (2, 1)), ".")

@@ -41,7 +41,7 @@ def _heading(train: TrainConfig, facts: dict[str, Any]) -> str:
     )
     state = "" if _finished(facts) else " **Its training was not finished.**"
     return (
-        f"# {train.game}, {train.network}\n\n"
+        f"# {train.game}, {train.variant}\n\n"
         f"An agent for the Atari game {train.game}, trained with PPO for {facts['env_step']:,} agent steps "
         f"of 4 frames. {what} For inference only: parameters, without the optimiser.{state}\n"
     )
@@ -72,7 +72,7 @@ def _scores(facts: dict[str, Any]) -> str:
 
 
 def _use(train: TrainConfig) -> str:
-    place = f"experiments/pretrained/{train.game}/{train.network}"
+    place = f"experiments/pretrained/{train.game}/{train.variant}"
     lines = [
         "## Use",
         "",
@@ -98,7 +98,7 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
     versions = config.get("versions") or {}
     sittings = facts.get("sittings") or [config]
     rows = [
-        ("network", f"{train.network}: {describe(spec)}"),
+        ("network", f"{train.variant}: {describe(spec)}"),
         ("parameters", f"{parameter_count(spec, len(config['action_names'])):,}"),
         ("actions", ", ".join(config["action_names"])),
         ("seed", str(train.seed)),

@@ -79,7 +79,7 @@ def _draw_band(axes: Axes, curve: pd.DataFrame, network: str) -> None:
     x = thin["env_step"].to_numpy() / 1e6
     mean, std = thin["mean"].to_numpy(), thin["std"].to_numpy()
     marks = max(1, len(thin) // 6)
-    shift = list(NETWORKS).index(network) % 5
+    shift = list(NETWORKS).index(network.partition("-cost")[0]) % 5
     if int(curve["seeds"].iloc[0]) > 1:
         axes.fill_between(x, mean - std, mean + std, color=style.colour, alpha=0.18, linewidth=0)
     axes.plot(

@@ -13,7 +13,7 @@ from experiments.analysis.selection import Selection
 from experiments.data.grid import BASELINE, Cell
 from experiments.pages.presentation import Empty, Table
 from fls_jax.networks.geometry import attention_shape
-from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.networks.summary import ACTIONS, describe, parameter_count
 from fls_jax.statistics import REFERENCES, human_normalised, interquartile_mean, paper
 
@@ -179,8 +179,10 @@ def _score_cells(record: dict[str, Any]) -> list[str]:
 
 
 def parameter_table() -> Table:
-    """Parameters of all networks beside the paper's counts."""
-    columns = ("network", "parameters", "the paper's", "of cnn", "attention map", "torso; attention; readout")
+    """Parameters of all networks beside the paper's counts; ours are set apart."""
+    columns = (
+        "from", "network", "parameters", "published", "of cnn", "attention map", "torso; attention; readout"
+    )  # fmt: skip
     counts = {name: parameter_count(spec, ACTIONS) for name, spec in NETWORKS.items()}
     rows, data = [], []
     for name, spec in NETWORKS.items():
@@ -189,6 +191,7 @@ def parameter_table() -> Table:
         share = counts[name] / counts[BASELINE]
         rows.append(
             [
+                "the paper" if name in PUBLISHED else "ours",
                 name,
                 f"{counts[name]:,}",
                 Empty("none") if theirs is None else f"{theirs:,}",
@@ -200,7 +203,7 @@ def parameter_table() -> Table:
         data.append({"network": name, "parameters": counts[name], "paper": theirs, "of_cnn": share})
     notes = [f"With {ACTIONS} actions, policy and value heads included."]
     table = pd.DataFrame(data).astype({"paper": "Int64"})
-    return Table("parameters", "Parameters", columns, rows, table, notes)
+    return Table("parameters", "Parameters", columns, rows, table, notes, rules_between_games(rows))
 
 
 def machines(sittings: Iterable[dict[str, Any]]) -> list[str]:
@@ -220,5 +223,5 @@ def commits(sittings: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def rules_between_games(rows: list[list[str]]) -> list[int]:
-    """The rows where another game begins."""
+    """The rows where another game, or whatever stands in the first column, begins."""
     return [i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]]

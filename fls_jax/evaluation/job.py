@@ -63,7 +63,7 @@ class _Job:
         self, agent: Agent, settings: EvaluationSettings, path: Path, part: PartFile, stop: StopFlag
     ) -> None:
         self.agent, self.settings, self.path, self.part, self.stop = agent, settings, path, part, stop
-        self.title = f"{agent.game} {agent.network} step {agent.step:,} {settings.mode}"
+        self.title = f"{agent.game} {agent.config.variant} step {agent.step:,} {settings.mode}"
 
     def run(self, fresh: bool) -> Path | None:
         before = None if fresh else read_result(self.path)
@@ -150,7 +150,7 @@ class _Job:
         agent = self.agent
         return {
             "game": agent.game,
-            "network": agent.network,
+            "network": agent.config.variant,
             "env_step": agent.step,
             "parameters": agent.fingerprint,
             **self.settings.to_json(),

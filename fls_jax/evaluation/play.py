@@ -62,8 +62,7 @@ def make_act(agent: Agent, greedy: bool) -> Act:
     """
 
     def apply(params: Params, observations: jax.Array) -> NetworkOutput:
-        output: Any = agent.module.apply({"params": params}, channels_last(observations))
-        return output
+        return agent.apply(params, channels_last(observations))
 
     @jax.jit
     def sampled(params: Params, observations: jax.Array, key: jax.Array, t: jax.Array) -> jax.Array:

@@ -100,7 +100,9 @@ class _Pass:
         self.trials = atlas.dataset.select(agent.game, settings.trials)
         self.gaze = atlas.gaze(agent.game, settings.space) if settings.controls else None
         self.scoring = TrialPass(agent, settings.protocol, settings.space, settings.controls)
-        self.title = f"{agent.game} {agent.network} step {agent.step:,} {settings.protocol} {settings.space}"
+        self.title = (
+            f"{agent.game} {agent.config.variant} step {agent.step:,} {settings.protocol} {settings.space}"
+        )
         self.preprocessing = _preprocessing(agent)
         self.entries: dict[int, dict[str, Any]] = {}
         self.statistics: dict[int, TrialStatistics] = {}
@@ -222,7 +224,7 @@ class _Pass:
         agent, settings = self.agent, self.settings
         return {
             "game": agent.game,
-            "network": agent.network,
+            "network": agent.config.variant,
             "training_seed": agent.config.seed,
             "env_step": agent.step,
             "parameters": agent.fingerprint,

@@ -107,7 +107,7 @@ class _Picture:
         human = f"human, Atari-HEAD trial {trial.id}"
         x = write(self._empty, human, (_MARGIN, 29), 18, bold=True) + 16
         write(self._empty, f"protocol {protocol}", (x, 29), 14, DIM)
-        name = f"{agent.network}, {format_steps(agent.step)} steps"
+        name = f"{agent.config.variant}, {format_steps(agent.step)} steps"
         write(self._empty, name, (_RIGHT[1].start, 29), 18, bold=True)
         end = write(self._empty, _number(peak), (_SHAPE[1] - _MARGIN, _BASE), 16, DIM, align="right")
         if peak is not None:

@@ -1,1 +1,1 @@
-"""The 15 networks: as data (specs), as Flax modules, and the geometry that follows from the data."""
+"""The networks: as data (specs), as Flax modules, their geometry, and what stands in for their attention."""

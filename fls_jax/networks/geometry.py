@@ -57,8 +57,29 @@ def attention_shape(spec: NetworkSpec) -> tuple[int, int]:
     size = INPUT_SIZE + 2 * spec.input_padding
     last = spec.attention.after[0] if spec.attention else len(spec.torso)
     for conv in spec.torso[:last]:
-        size = -(-size // conv.stride) if conv.padding == "SAME" else (size - conv.kernel) // conv.stride + 1
+        size = _output_size(size, conv)
     return size, size
+
+
+def _output_size(size: int, conv: Conv) -> int:
+    return -(-size // conv.stride) if conv.padding == "SAME" else (size - conv.kernel) // conv.stride + 1
+
+
+def positions_read(spec: NetworkSpec) -> int:
+    """Rows (and columns) of the attention map, from the first, on which anything behind it depends.
+
+    A VALID convolution with a stride may stop short of the border: on the 21x21 patches the second one
+    (4x4, stride 2) reads 20, so the gate of the last row and column of patches does nothing.
+    """
+    last = spec.attention.after[0] if spec.attention else len(spec.torso)
+    sizes = [attention_shape(spec)[0]]
+    for conv in spec.torso[last:]:
+        sizes.append(_output_size(sizes[-1], conv))
+    read = sizes.pop()
+    for conv in reversed(spec.torso[last:]):
+        size = sizes.pop()
+        read = size if conv.padding == "SAME" else (read - 1) * conv.stride + conv.kernel
+    return read
 
 
 def coverage(positions: int, geometry: Geometry, size: int) -> Float[np.ndarray, "size positions"]:

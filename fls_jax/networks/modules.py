@@ -55,16 +55,20 @@ class AttentionGate(nn.Module):
     dtype: Any = jnp.float32
     precision: str | None = None
 
-    @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
+        attention = self.attend(features)
+        return features * attention[..., None].astype(features.dtype), attention
+
+    @nn.compact
+    def attend(self, features: Array) -> Array:
+        """The map alone, float32 [B, H, W]; networks/replacement.py puts others in its place."""
         spec = self.spec
         window = (spec.kernel, spec.kernel)
         conv = partial(
             nn.Conv, kernel_init=_ORTHOGONAL, padding="SAME", dtype=self.dtype, precision=self.precision
         )
         hidden = _ACTIVATIONS[spec.activation](conv(spec.hidden, window, name="hidden")(features))
-        attention = attention_scores(conv(spec.maps, window, name="score")(hidden), spec)
-        return features * attention[..., None].astype(features.dtype), attention
+        return attention_scores(conv(spec.maps, window, name="score")(hidden), spec)
 
 
 class Extractor(nn.Module):

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fls_jax.networks.geometry import attention_geometry, attention_shape
 from fls_jax.networks.modules import ActorCritic, count_parameters
-from fls_jax.networks.specs import DENSE, NETWORKS, AttentionSpec, NetworkSpec
+from fls_jax.networks.specs import DENSE, NETWORKS, PUBLISHED, AttentionSpec, NetworkSpec
 
 ACTIONS = 4
 
@@ -20,7 +20,10 @@ def parameter_count(spec: NetworkSpec, num_actions: int) -> int:
 
 def describe(spec: NetworkSpec) -> str:
     """A few words: what is special of the torso, the attention, the readout."""
-    torso = "dense" if spec.torso[0] == DENSE[0] else "sparse"
+    first = spec.torso[0]
+    torso = "dense" if first == DENSE[0] else "patches" if first.kernel == first.stride else "sparse"
+    if not first.bias:
+        torso += ", no first bias"
     if not spec.torso[-1].relu:
         torso += ", no last relu"
     if spec.input_padding:
@@ -55,6 +58,7 @@ def print_networks() -> None:
             f"{height}x{width}" if spec.attention else "-",
             f"{geometry.receptive_field}/{geometry.stride}" if spec.attention else "-",
             describe(spec),
+            end_section=name == PUBLISHED[-1],
         )
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -62,5 +66,6 @@ def print_networks() -> None:
     console.print(table)
     console.print(
         f"parameters: with {ACTIONS} actions. map: positions of the attention map. field, stride: pixels of "
-        "the 84x84 input that a position sees, and from one position to the next."
+        "the 84x84 input that a position sees, and from one position to the next.\n"
+        f"The paper's are the first {len(PUBLISHED)}; the others are ours (docs/attention.md)."
     )

@@ -20,8 +20,8 @@ _SET_ASIDE = re.compile(r"\.old-\d+$")
 
 
 def default_run_dir(config: TrainConfig) -> Path:
-    """runs/<Game>/<network>/seed<k>, below the current folder."""
-    return Path("runs") / config.game / config.network / f"seed{config.seed}"
+    """runs/<Game>/<network>/seed<k>, below the current folder; <network>-cost<L> where attention costs."""
+    return Path("runs") / config.game / config.variant / f"seed{config.seed}"
 
 
 def find_runs(root: Path) -> list[Path]:

@@ -21,9 +21,10 @@ from fls_jax.atari.emulator import action_names
 from fls_jax.atari.pool import GAME_BYTES, games, resolve_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.specs import NETWORKS, network_spec
 from fls_jax.ppo.trainer import Trainer
 from fls_jax.process.allocator import description as allocator_description
+from fls_jax.process.devices import describe_devices, unused_accelerators
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.process.machine import check_machine, check_memory
@@ -62,6 +63,7 @@ def train(
     )
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         if folder.config_file.exists():
+            config = config.going_on(folder.read_config())
             folder.check_same(config)
         elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
             raise UserError(
@@ -81,6 +83,11 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """The configuration, validated, its game in EnvPool's spelling and its network known."""
     if config.network not in NETWORKS:
         raise UserError(f"There is no network {config.network!r}; choose one of: {', '.join(NETWORKS)}.")
+    if config.attention_cost and network_spec(config.network).attention is None:
+        raise UserError(
+            f"--attention-cost is {config.attention_cost:g}, and {config.network} has no attention: leave it "
+            "out, or choose another --network."
+        )
     return dataclasses.replace(config, game=resolve_game(config.game)).validated()
 
 
@@ -115,11 +122,12 @@ class _Job:
         self.config, self.folder, self.trainer, self.stop = config, folder, trainer, stop
         self.total = config.last_step
         self.store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, config.keep_every)
-        self.display = TrainingDisplay(f"{config.game} {config.network} seed {config.seed}", self.total)
+        self.display = TrainingDisplay(f"{config.game} {config.variant} seed {config.seed}", self.total)
         self.saved = 0
         self.seconds_before = 0.0
-        self.resume()
         details = provenance(config)
+        self.say_devices(details["machine"])
+        self.resume()
         if not folder.config_file.exists():
             self.write_config(details)
         self.record = Record(folder.record_file, self.saved)
@@ -128,6 +136,13 @@ class _Job:
             folder.path, config.to_json() | details, "train", tracking.mode, tracking.project
         )
         self.wandb.catch_up(read_record(folder.record_file))
+
+    def say_devices(self, machine: dict[str, object]) -> None:
+        """What this sitting computes on, and what it could."""
+        used = list(self.trainer.placement.mesh.devices.flat)
+        for line in (describe_devices(used, machine), unused_accelerators(used)):
+            if line:
+                self.display.message(line)
 
     def write_config(self, details: dict[str, Any]) -> None:
         try:

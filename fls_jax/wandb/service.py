@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError, missing_library
 from fls_jax.runs.record import Row
 
@@ -33,12 +34,13 @@ class Identity:
 
     def arguments(self, config: Row) -> Row:
         """What wandb.init is told; config: everything in config.json."""
-        name = f"{config['game']}-{config['network']}-seed{config['seed']}"
+        variant = TrainConfig.from_json(config).variant
+        name = f"{config['game']}-{variant}-seed{config['seed']}"
         return {
             "project": self.project,
             "id": self.id,
             "name": name + (self.title and f"-{self.title}"),
-            "group": f"{config['game']}/{config['network']}",
+            "group": f"{config['game']}/{variant}",
             "job_type": self.job_type,
             "tags": [config["game"], config["network"], self.job_type],
             "config": config,

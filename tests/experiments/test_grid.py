@@ -15,9 +15,11 @@ from experiments.data.grid import (
     PAPER_GAMES,
     PILOT,
     Cell,
+    cell_of,
+    differences,
     own_experiment,
 )
-from experiments.data.style import STYLES
+from experiments.data.style import STYLES, style
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
@@ -91,9 +93,32 @@ def test_parameter_counts_are_the_papers():
 
 
 def test_no_two_networks_look_alike():
-    assert set(STYLES) >= set(PUBLISHED)
-    for shown in (MAIN_NETWORKS, (BASELINE, "cnn_sparse_fls", *ABLATIONS)):
+    assert set(STYLES) == set(NETWORKS)
+    patches = tuple(name for name in NETWORKS if name not in PUBLISHED)
+    groups = (MAIN_NETWORKS, (BASELINE, "cnn_sparse_fls", *ABLATIONS), (BASELINE, "cnn_sparse_fls", *patches))
+    for shown in groups:
         assert len({(STYLES[name].colour, str(STYLES[name].dashes)) for name in shown}) == len(shown)
         # On grey paper marker and dashes must do.
         assert len({(STYLES[name].marker, str(STYLES[name].dashes)) for name in shown}) == len(shown)
     assert len({style.label for style in STYLES.values()}) == len(STYLES)
+
+
+def test_runs_with_a_cost_on_attention_have_cells_of_their_own():
+    free = TrainConfig(game="Breakout", network="cnn_patch_fls", total_steps=10**6)
+    costly = [replace(free, attention_cost=cost) for cost in (0.01, 0.001)]
+    own = own_experiment([costly[0], free, costly[1], replace(free, network="cnn_dense_fls")])
+    names = ("cnn_patch_fls", "cnn_patch_fls-cost0.001", "cnn_patch_fls-cost0.01")
+    assert own.networks == ("cnn_dense_fls", *names)
+    assert [own.config(Cell("Breakout", name, 1)) for name in names] == [free, *costly[::-1]]
+    assert len({cell_of(config) for config in (free, *costly)}) == 3
+    looks = [style(name) for name in names]
+    assert looks[2].label == f"{looks[0].label}, cost 0.01"
+    assert looks[2].colour == looks[0].colour
+    assert looks[2].dashes != looks[0].dashes
+
+
+def test_runs_from_before_the_spread_seeds_still_fill_their_cells():
+    old = replace(TrainConfig(), environment_seeds="consecutive")
+    assert differences(TrainConfig(), old) == differences(old, TrainConfig()) == []
+    assert differences(TrainConfig(), replace(old, gamma=0.5)) == ["gamma: 0.99 -> 0.5"]
+    assert own_experiment([old, replace(TrainConfig(), seed=9)]).seeds("Pong", "cnn_sparse_fls") == (1, 9)

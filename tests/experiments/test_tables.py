@@ -13,7 +13,7 @@ from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.presentation import Empty, drawing_settings, write_table
 from experiments.pages.tables import number, parameter_table, runs_table, score_table, signed
 from experiments.pages.throughput import throughput_table
-from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.runs.record import Record
 from tests.experiments.folders import PROVENANCE, write_evaluation, write_run
 
@@ -156,11 +156,16 @@ def test_runs(pair):
 
 def test_parameters():
     table = parameter_table()
-    assert [row[0] for row in table.rows] == list(NETWORKS)
-    assert cells(table, "cnn_sparse_fls")["parameters"] == cells(table, "cnn_sparse_fls")["the paper's"]
-    assert cells(table, "cnn_sparse_fls")["of cnn"] == "109%"
-    assert cells(table, "cnn_sparse_fls_sp2")["the paper's"] == "none"
-    assert cells(table, "cnn_dense_fls")["attention map"] == "84x84"
+    assert [row[1] for row in table.rows] == list(NETWORKS)
+    sparse = cells(table, "the paper", "cnn_sparse_fls")
+    assert sparse["parameters"] == sparse["published"]
+    assert sparse["of cnn"] == "109%"
+    assert cells(table, "the paper", "cnn_sparse_fls_sp2")["published"] == "none"
+    assert cells(table, "the paper", "cnn_dense_fls")["attention map"] == "84x84"
+    assert {row[1] for row in table.rows if row[0] == "the paper"} == set(PUBLISHED)
+    assert table.rules == [len(PUBLISHED)]
+    ours = cells(table, "ours", "cnn_patch_fls")
+    assert (ours["parameters"], ours["of cnn"], ours["attention map"]) == ("1,682,726", "100%", "21x21")
 
 
 class TestThroughput:

@@ -1,4 +1,4 @@
-"""The 15 networks against the published counts and against NumPy."""
+"""The networks against their stated counts and against NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fls_jax.networks.modules import ActorCritic, AttentionGate, Extractor, atte
 from fls_jax.networks.specs import FLS, NETWORKS, AttentionSpec, network_spec
 from tests.oracles import networks as oracle
 
-PUBLISHED_COUNTS = {
+COUNTS = {
     "cnn": 1_686_693,
     "cnn_daqn": 130_726,
     "cnn_rsppo": 1_720_999,
@@ -22,6 +22,8 @@ PUBLISHED_COUNTS = {
     "cnn_dense_fls": 280_358,
     "cnn_sparse_fls_h1": 1_762_982,
     "cnn_sparse_fls_x3": 2_063_016,
+    "cnn_patch": 1_680_549,
+    "cnn_patch_fls": 1_682_726,
 }
 SCREENS = jnp.zeros((1, 84, 84, 4), jnp.uint8)
 
@@ -45,8 +47,8 @@ def from_oracle(params):
     return unflatten_dict(flat, sep="/")
 
 
-@pytest.mark.parametrize(("name", "count"), PUBLISHED_COUNTS.items())
-def test_published_parameter_counts(name, count):
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+def test_parameter_counts(name, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(name))) == count
 
 
@@ -57,6 +59,8 @@ def test_shapes_for_any_number_of_actions(name, actions):
     params = jax.eval_shape(network.init, jax.random.key(0), SCREENS)
     output = jax.eval_shape(network.apply, params, jnp.zeros((5, 84, 84, 4), jnp.uint8))
     size = {"cnn_sparse_fls_h1": 20, "cnn_sparse_fls_x3": 20}.get(name, 84 if "dense" in name else 7)
+    if "patch_fls" in name:
+        size = 21
     assert output.logits.shape == (5, actions)
     assert output.value.shape == (5,)
     assert output.attention.shape == (5, size, size)
@@ -79,10 +83,10 @@ def test_forward_agrees_with_numpy(name, rng):
     for ours, theirs in zip(output, (logits, value, attention), strict=True):
         scale = max(1.0, np.abs(theirs).max())
         np.testing.assert_allclose(ours / scale, theirs / scale, rtol=0, atol=1e-4)
-    assert name == "cnn" or np.ptp(attention) > 0
+    assert name in ("cnn", "cnn_patch") or np.ptp(attention) > 0
 
 
-@pytest.mark.parametrize("name", ["cnn_sparse_fls_x3", "cnn_rsppo"])
+@pytest.mark.parametrize("name", ["cnn_sparse_fls_x3", "cnn_rsppo", "cnn_patch_fls"])
 def test_slices_of_the_batch_change_nothing(name, rng):
     """The CPU form equals one lax.conv over the whole batch: outputs, gradients, sown gates."""
     observations = jnp.asarray(rng.integers(0, 256, (7, 84, 84, 4), dtype=np.uint8))
@@ -104,7 +108,7 @@ def test_slices_of_the_batch_change_nothing(name, rng):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 + 1e-4 * float(jnp.abs(a).max()))
 
 
-@pytest.mark.parametrize("name", ["cnn_sparse_fls", "cnn_daqn", "cnn_dense_fls"])
+@pytest.mark.parametrize("name", ["cnn_sparse_fls", "cnn_daqn", "cnn_dense_fls", "cnn_patch_fls"])
 def test_orthogonal_initialisation(name):
     """Kernels flattened to [fan in, out] have orthogonal rows or columns of the stated gain."""
     network = ActorCritic(network_spec(name), 6)
@@ -127,7 +131,7 @@ def test_softmax_sums_to_the_number_of_maps(rng):
     np.testing.assert_allclose(attention.sum(axis=(1, 2)), 2.0, rtol=1e-6)
 
 
-def test_softplus_is_positive_and_base_two_is_log2():
+def test_softplus_is_positive_and_base_two_is_log2_and_sigmoid_is_logistic():
     x = jnp.linspace(-40, 40, 81, dtype=jnp.float32).reshape(1, 9, 9, 1)
     natural = attention_scores(x, FLS)[0].ravel()
     base2 = attention_scores(x, AttentionSpec(score="softplus2"))[0].ravel()
@@ -135,6 +139,8 @@ def test_softplus_is_positive_and_base_two_is_log2():
     np.testing.assert_allclose(natural, np.log1p(np.exp(x64)), rtol=1e-5)
     np.testing.assert_allclose(base2, np.log2(1 + 2**x64), rtol=1e-5, atol=1e-7)
     assert (natural > 0).all()
+    sigmoid = attention_scores(x, AttentionSpec(score="sigmoid"))[0].ravel()
+    np.testing.assert_allclose(sigmoid, 1 / (1 + np.exp(-x64)), rtol=1e-5)
 
 
 def test_normalised_attention_sums_to_one(rng):

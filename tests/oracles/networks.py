@@ -1,4 +1,6 @@
-"""The fifteen Free-Lunch Saliency networks in plain NumPy float64: slow, readable, no framework.
+"""The Free-Lunch Saliency networks in plain NumPy float64: slow, readable, no framework.
+
+The paper's fifteen, and ours on patches.
 
 Source: Nikulin et al., "Free-Lunch Saliency via Attention in Atari Agents", arXiv 1908.02511v2 (2019).
 
@@ -31,6 +33,11 @@ NETWORKS = (
     "cnn_sparse_fls_x3",
     "cnn_dense_fls",
     "cnn_dense_fls_norelu",
+    "cnn_patch",
+    "cnn_patch_fls",
+    "cnn_patch_fls_nobias",
+    "cnn_patch_fls_k3",
+    "cnn_patch_fls_sigmoid",
 )
 
 SPARSE_GEOMETRY = (36, 8, 0)
@@ -41,8 +48,15 @@ GEOMETRY = dict.fromkeys(NETWORKS, SPARSE_GEOMETRY) | {
     "cnn_sparse_fls_x3": (8, 4, 0),
     "cnn_dense_fls": (13, 1, 6),
     "cnn_dense_fls_norelu": (13, 1, 6),
+    "cnn_patch": (32, 8, 0),
+    "cnn_patch_fls": (4, 4, 0),
+    "cnn_patch_fls_nobias": (4, 4, 0),
+    "cnn_patch_fls_k3": (4, 4, 0),
+    "cnn_patch_fls_sigmoid": (4, 4, 0),
 }
 """Network name -> (receptive field, stride, padding) with which `paint` draws its attention, as published."""
+
+PATCH_GATES_1X1 = ("cnn_patch_fls", "cnn_patch_fls_nobias", "cnn_patch_fls_sigmoid")
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -63,6 +77,11 @@ def softplus_base_2(x: np.ndarray) -> np.ndarray:
     return np.logaddexp2(0.0, x)
 
 
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^-x), without overflow."""
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
 def softmax_over_positions(x: np.ndarray) -> np.ndarray:
     """Softmax of each map of x [B,h,w,M] over its h*w positions."""
     weights = np.exp(x - x.max(axis=(1, 2), keepdims=True))
@@ -70,8 +89,9 @@ def softmax_over_positions(x: np.ndarray) -> np.ndarray:
 
 
 def convolution(x: np.ndarray, parameters: Parameters, layer: str, stride: int, padding: int) -> np.ndarray:
-    """Cross-correlate x [B,H,W,in] with the layer's kernel, zero-padded on each side; add the bias."""
-    kernel, bias = parameters[f"{layer}/kernel"], parameters[f"{layer}/bias"]
+    """Cross-correlate x [B,H,W,in] with the layer's kernel, zero-padded on each side; add any bias."""
+    kernel = parameters[f"{layer}/kernel"]
+    bias = parameters.get(f"{layer}/bias", np.zeros(kernel.shape[3]))
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     kernel_height, kernel_width = kernel.shape[:2]
     height = (x.shape[1] - kernel_height) // stride + 1
@@ -110,6 +130,19 @@ def dense_features(x: np.ndarray, parameters: Parameters) -> np.ndarray:
     x = relu(convolution(x, parameters, "conv1", stride=1, padding=3))
     x = relu(convolution(x, parameters, "conv2", stride=1, padding=2))
     return convolution(x, parameters, "conv3", stride=1, padding=1)
+
+
+def patch_features(x: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """Each of the 21x21 disjoint patches of 4x4 pixels by itself: [B,84,84,4] -> [B,21,21,32]."""
+    patches = x.reshape(-1, 21, 4, 21, 4, 4).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 21, 21, 4 * 4 * 4)
+    kernel = parameters["conv1/kernel"].reshape(4 * 4 * 4, 32)
+    return relu(patches @ kernel + parameters.get("conv1/bias", 0.0))
+
+
+def after_patches(x: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """The two convolutions over the patches: [B,21,21,32] -> [B,7,7,64]."""
+    x = relu(convolution(x, parameters, "conv2", stride=2, padding=0))
+    return relu(convolution(x, parameters, "conv3", stride=1, padding=0))
 
 
 def normalise_channels(x: np.ndarray) -> np.ndarray:
@@ -205,6 +238,15 @@ def readout_and_attention(name: str, parameters: Parameters, x: np.ndarray) -> t
             h = fls_attention(x, parameters, 3)
             return pool(x * h), h
 
+        case "cnn_patch":
+            x = after_patches(patch_features(x, parameters), parameters)
+            return flatten(x), np.zeros((x.shape[0], 7, 7, 1))
+
+        case "cnn_patch_fls" | "cnn_patch_fls_nobias" | "cnn_patch_fls_k3" | "cnn_patch_fls_sigmoid":
+            x = patch_features(x, parameters)
+            h = fls_attention(x, parameters, 1, sigmoid if name.endswith("sigmoid") else softplus)
+            return flatten(after_patches(x * h, parameters)), h
+
     raise ValueError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
 
 
@@ -228,8 +270,8 @@ def paint(attention: np.ndarray, receptive_field: int, stride: int, padding: int
     """Add each value of attention [B,h,w] to every pixel of its receptive field, then cut `padding`
     pixels from each side.
 
-    This is the transposed convolution with a square kernel of ones. With a geometry of `GEOMETRY` the result
-    is [B,84,84]; in general a side is (h - 1) * stride + receptive_field - 2 * padding.
+    This is the transposed convolution with a square kernel of ones. A side of the result is
+    (h - 1) * stride + receptive_field - 2 * padding.
     """
     B, h, w = attention.shape
     canvas = np.zeros((B, (h - 1) * stride + receptive_field, (w - 1) * stride + receptive_field))
@@ -241,19 +283,31 @@ def paint(attention: np.ndarray, receptive_field: int, stride: int, padding: int
     return canvas[:, padding : canvas.shape[1] - padding, padding : canvas.shape[2] - padding]
 
 
+def painted(name: str, attention: np.ndarray) -> np.ndarray:
+    """Attention [B,h,w] of a network on its input: [B,84,84], zero where no field reaches."""
+    picture = paint(attention, *GEOMETRY[name])
+    reach = 84 - picture.shape[1]
+    return np.pad(picture, ((0, 0), (0, reach), (0, reach)))
+
+
 def parameter_shapes(name: str, actions: int) -> dict[str, tuple[int, ...]]:
     """Every parameter of a network with its shape."""
     if name not in NETWORKS:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
-    sizes = (7, 5, 3) if "dense" in name else (8, 4, 3)
+    sizes = (7, 5, 3) if "dense" in name else (4, 4, 3) if "patch" in name else (8, 4, 3)
     kernels: dict[str, tuple[int, ...]] = {
         "conv1": (sizes[0], sizes[0], 4, 32),
         "conv2": (sizes[1], sizes[1], 32, 64),
         "conv3": (sizes[2], sizes[2], 64, 64),
     }
-    attention_after = {"cnn": (), "cnn_sparse_fls_h1": (1,), "cnn_sparse_fls_x3": (1, 2, 3)}.get(name, (3,))
-    size = 1 if name in ("cnn_daqn", "cnn_rsppo", "cnn_rsppo_nopad", "cnn_sparse_fls_1x1") else 3
+    attention_after = {
+        "cnn": (), "cnn_patch": (), "cnn_sparse_fls_h1": (1,), "cnn_sparse_fls_x3": (1, 2, 3)
+    }.get(name, (1,) if "patch" in name else (3,))  # fmt: skip
+    single = "cnn_daqn", "cnn_rsppo", "cnn_rsppo_nopad", "cnn_sparse_fls_1x1", *PATCH_GATES_1X1
+    size = 1 if name in single else 3
     units, maps = (512, 2) if "rsppo" in name else (256, 1)
+    if "patch" in name:
+        units = 32 if name.endswith("k3") else 64
     for number in attention_after:
         channels = 32 if number == 1 else 64
         kernels[f"attention{number}/hidden"] = (size, size, channels, units)
@@ -266,6 +320,7 @@ def parameter_shapes(name: str, actions: int) -> dict[str, tuple[int, ...]]:
         key: shape
         for layer, kernel in kernels.items()
         for key, shape in ((f"{layer}/kernel", kernel), (f"{layer}/bias", kernel[-1:]))
+        if (name, key) != ("cnn_patch_fls_nobias", "conv1/bias")
     }
 
 

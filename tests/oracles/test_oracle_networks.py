@@ -17,6 +17,8 @@ COUNTS_WITH_4_ACTIONS = {
     "cnn_dense_fls": 280_358,
     "cnn_sparse_fls_h1": 1_762_982,
     "cnn_sparse_fls_x3": 2_063_016,
+    "cnn_patch": 1_680_549,
+    "cnn_patch_fls": 1_682_726,
 }
 SAME_PARAMETERS = {
     "cnn_rsppo_nopad": "cnn_rsppo",
@@ -25,6 +27,7 @@ SAME_PARAMETERS = {
     "cnn_sparse_fls_norelu": "cnn_sparse_fls",
     "cnn_sparse_fls_norelu_pool": "cnn_sparse_fls_pool",
     "cnn_dense_fls_norelu": "cnn_dense_fls",
+    "cnn_patch_fls_sigmoid": "cnn_patch_fls",
 }
 
 
@@ -57,7 +60,32 @@ def test_the_other_networks_differ_from_the_counted_ones_in_no_shape_but_the_1x1
     differing = {key for key in full if full[key] != small[key]}
     assert differing == {"attention3/hidden/kernel", "attention3/score/kernel"}
     assert small["attention3/hidden/kernel"] == (1, 1, 64, 256)
-    assert {*COUNTS_WITH_4_ACTIONS, *SAME_PARAMETERS, "cnn_sparse_fls_1x1"} == set(networks.NETWORKS)
+    variants = {"cnn_sparse_fls_1x1", "cnn_patch_fls_nobias", "cnn_patch_fls_k3"}
+    assert {*COUNTS_WITH_4_ACTIONS, *SAME_PARAMETERS, *variants} == set(networks.NETWORKS)
+
+
+def test_the_variants_of_the_patch_gate_differ_by_what_their_names_say():
+    full, k3, nobias = (networks.parameter_shapes(f"cnn_patch_fls{end}", 6) for end in ("", "_k3", "_nobias"))
+    assert full["attention1/hidden/kernel"] == (1, 1, 32, 64)
+    assert full["attention1/score/kernel"] == (1, 1, 64, 1)
+    assert k3["attention1/hidden/kernel"] == (3, 3, 32, 32)
+    assert k3["attention1/score/kernel"] == (3, 3, 32, 1)
+    assert {key for key in full if full[key] != k3[key]} == {
+        "attention1/hidden/kernel", "attention1/hidden/bias", "attention1/score/kernel"
+    }  # fmt: skip
+    assert {key: shape for key, shape in full.items() if key != "conv1/bias"} == nobias
+
+
+def test_patches_are_a_convolution_whose_stride_is_its_kernel():
+    params, x = parameters("cnn_patch"), screens(2) / 255.0
+    strided = networks.relu(networks.convolution(x, params, "conv1", stride=4, padding=0))
+    np.testing.assert_allclose(networks.patch_features(x, params), strided, atol=1e-12)
+
+
+def test_patches_that_are_black_have_no_features_without_a_bias():
+    black = np.zeros((1, 84, 84, 4))
+    assert networks.patch_features(black, parameters("cnn_patch_fls")).any()
+    assert not networks.patch_features(black, parameters("cnn_patch_fls_nobias")).any()
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
@@ -67,8 +95,8 @@ def test_forward_gives_finite_outputs_whose_attention_paints_the_screen(name):
     assert value.shape == (2,)
     assert np.isfinite(logits).all()
     assert np.isfinite(value).all()
-    assert (attention > 0).all() if name != "cnn" else (attention == 0).all()
-    assert networks.paint(attention, *networks.GEOMETRY[name]).shape == (2, 84, 84)
+    assert (attention == 0).all() if name in ("cnn", "cnn_patch") else (attention > 0).all()
+    assert networks.painted(name, attention).shape == (2, 84, 84)
 
 
 @pytest.mark.parametrize(("size", "stride", "padding"), [(8, 4, 0), (4, 2, 0), (3, 1, 1), (7, 1, 3)])
@@ -93,7 +121,9 @@ def test_paint_agrees_with_scipy_convolution_of_the_spread_out_map(field, stride
     np.testing.assert_allclose(networks.paint(attention, field, stride, padding), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["cnn_sparse_fls_1x1", "cnn_sparse_fls_h1", "cnn_dense_fls", "cnn_daqn"])
+@pytest.mark.parametrize(
+    "name", ["cnn_sparse_fls_1x1", "cnn_sparse_fls_h1", "cnn_dense_fls", "cnn_daqn", "cnn_patch_fls_k3"]
+)
 @pytest.mark.parametrize("pixel", [(0, 0), (41, 10), (83, 37)])
 def test_geometry_is_what_a_changed_pixel_reaches(name, pixel):
     params = parameters(name)
@@ -139,17 +169,21 @@ def test_padding_of_rsppo_moves_the_screen_by_one_pixel():
         ("cnn_sparse_fls_norm", ("dense",), 1 / 49),
         ("cnn_sparse_fls_h1", ("conv1",), np.log1p(np.exp(0.7))),
         ("cnn_sparse_fls_x3", ("conv1", "conv2", "conv3"), np.log1p(np.exp(0.7))),
+        ("cnn_patch_fls", ("conv1",), np.log1p(np.exp(0.7))),
+        ("cnn_patch_fls_k3", ("conv1",), np.log1p(np.exp(0.7))),
+        ("cnn_patch_fls_sigmoid", ("conv1",), 1 / (1 + np.exp(-0.7))),
     ],
 )
 def test_constant_attention_only_scales_what_it_multiplies(name, scaled, height):
     params = with_constant_score(parameters(name), 0.7)
     logits, value, attention = networks.forward(name, params, screens(2))
-    plain = {key: params[key] for key in networks.parameter_shapes("cnn", 4)}
+    without = "cnn_patch" if "patch" in name else "cnn"
+    plain = {key: params[key] for key in networks.parameter_shapes(without, 4)}
     for layer in scaled:
         plain[f"{layer}/kernel"] = height * plain[f"{layer}/kernel"]
         if layer != "dense":  # relu(c x) = c relu(x), so scaling a layer's output scales its bias too
             plain[f"{layer}/bias"] = height * plain[f"{layer}/bias"]
-    expected_logits, expected_value, _ = networks.forward("cnn", plain, screens(2))
+    expected_logits, expected_value, _ = networks.forward(without, plain, screens(2))
     np.testing.assert_allclose(logits, expected_logits, rtol=1e-9)
     np.testing.assert_allclose(value, expected_value, rtol=1e-9)
     if name == "cnn_sparse_fls_x3":

@@ -203,6 +203,65 @@ def test_attention_statistics():
     assert float(statistics["attention_entropy"]) == pytest.approx(np.log(4) / 2, rel=1e-5)
 
 
+def gated(params, observations):
+    """`apply`, its hidden units multiplied by an attention map of their own, [B, 2, 4]."""
+    flat = observations.reshape(observations.shape[0], -1).astype(params["W1"].dtype) / 255
+    hidden = jnp.tanh(flat @ params["W1"] + params["b1"][None])
+    attention = jax.nn.softplus(hidden * params["bp"][0])
+    logits = (hidden * attention) @ params["Wp"] + params["bp"][None]
+    return NetworkOutput(logits, (hidden @ params["Wv"])[:, 0], attention.reshape(-1, 2, 4))
+
+
+def some_minibatch(rng, size=12):
+    numbers = [jnp.asarray(rng.normal(size=size)) for _ in range(4)]
+    observations = jnp.asarray(rng.integers(0, 256, (size, PIXELS), dtype=np.uint8))
+    actions = jnp.asarray(rng.integers(0, ACTIONS, size).astype(np.int32))
+    return losses.Minibatch(observations, actions, -jnp.abs(numbers[0]), *numbers[1:])
+
+
+def test_the_cost_of_attention_is_the_gradient_of_its_mean(rng):
+    """Against finite differences in float64, of the whole loss and of what the cost adds to it."""
+    costly = dataclasses.replace(CONFIG, attention_cost=0.7)
+    with jax.enable_x64(True):
+        params = {name: jnp.asarray(value) for name, value in make_params(rng).items()}
+        batch = some_minibatch(rng)
+
+        def total(params, config):
+            return losses.loss(gated(params, batch.observations), batch, config)
+
+        gradients = jax.grad(lambda p: total(p, costly)[0])(params)
+        free = jax.grad(lambda p: total(p, CONFIG)[0])(params)
+        for name, gradient in gradients.items():
+            direction = jnp.asarray(rng.normal(size=gradient.shape))
+            ends = [params | {name: params[name] + h * direction} for h in (1e-5, -1e-5)]
+            values = [total(p, costly)[0] for p in ends]
+            slope = (values[0] - values[1]) / 2e-5
+            np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-5, atol=1e-8)
+            means = [gated(p, batch.observations).attention.mean() for p in ends]
+            added = jnp.sum((gradient - free[name]) * direction)
+            np.testing.assert_allclose(added, 0.7 * (means[0] - means[1]) / 2e-5, rtol=1e-5, atol=1e-8)
+        loss, parts = total(params, costly)
+        assert float(parts["loss_attention"]) == pytest.approx(
+            0.7 * float(gated(params, batch.observations).attention.mean())
+        )
+        assert float(loss) == pytest.approx(float(total(params, CONFIG)[0] + parts["loss_attention"]))
+
+
+def test_without_a_cost_attention_is_not_in_the_loss(rng):
+    """Bit for bit: the loss is the sum that it was, no gradient comes through the map, no column is added."""
+    batch = jax.tree.map(
+        lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, some_minibatch(rng)
+    )
+    output = gated(to_float32(make_params(rng)), batch.observations)
+    (loss, parts), gradient = jax.value_and_grad(losses.loss, has_aux=True)(output, batch, CONFIG)
+    assert float(loss) == float(parts["loss_policy"] + 0.5 * parts["loss_value"] - 0.01 * parts["entropy"])
+    assert not gradient.attention.any()
+    assert "loss_attention" not in parts
+    costly = dataclasses.replace(CONFIG, attention_cost=0.5)
+    _, gradient = jax.value_and_grad(losses.loss, has_aux=True)(output, batch, costly)
+    np.testing.assert_allclose(gradient.attention, 0.5 / output.attention.size, rtol=1e-6)
+
+
 def test_entropy_and_log_probs():
     logits = jnp.log(jnp.array([[0.5, 0.25, 0.25]])) + 7.0
     assert float(losses.entropy(logits)[0]) == pytest.approx(1.5 * np.log(2), rel=1e-5)

@@ -18,7 +18,7 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
 from fls_jax.ppo.episodes import EpisodeStatistics
-from fls_jax.ppo.trainer import Trainer, check_spread
+from fls_jax.ppo.trainer import Trainer, atari_pool, check_spread, environment_seeds
 from fls_jax.types import EnvStep, NetworkOutput
 from tests.processes import run_python
 
@@ -122,6 +122,39 @@ def test_the_same_seed_gives_the_same_parameters_on_real_pong(overlap):
     assert timeless == [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in rows_again]
     other, _ = train(dataclasses.replace(config, seed=2), 4)
     assert any(not np.array_equal(a, b) for a, b in zip(leaves(first), leaves(other), strict=True))
+
+
+def test_the_cost_of_attention_is_recorded_and_lowers_it():
+    config = dataclasses.replace(PONG, network="cnn_patch_fls", num_envs=2, minibatches=1)
+    _, free = train(config, 3)
+    _, costly = train(dataclasses.replace(config, attention_cost=10.0), 3)
+    assert "loss_attention" not in free[0]
+    assert costly[0]["loss_attention"] == pytest.approx(10 * costly[0]["attention_mean"], rel=1e-4)
+    assert costly[-1]["attention_mean"] < costly[0]["attention_mean"]
+    assert costly[-1]["attention_mean"] < free[-1]["attention_mean"]
+
+
+def test_no_two_runs_share_seeds_of_environments():
+    """Seeds of runs and of what they resume with: all different, and within EnvPool's 31 bits."""
+    seeds = [environment_seeds(seed, 64) for seed in range(40)]
+    drawn = [each for run in seeds for each in run]
+    assert len(set(drawn)) == len(drawn) == 40 * 64
+    assert 0 <= min(drawn) <= max(drawn) < 2**31
+    assert environment_seeds(3, 8) == seeds[3][:8]  # more environments change nothing of the first
+
+
+@pytest.mark.parametrize(("way", "same"), [("spread", False), ("consecutive", True)])
+def test_environments_are_seeded_as_the_configuration_says(way, same):
+    """Consecutive: environment 1 of seed 1 plays the game of environment 0 of seed 2. Spread: it does not."""
+    config = TrainConfig(game="Breakout", num_envs=2, environment_seeds=way)
+    first = []
+    for seed in (1, 2):
+        pool = atari_pool(config, seed)
+        screens = [pool.reset()]
+        screens += [pool.step(np.full(2, action, np.int32)).observations for action in (2, 3, 1, 2)]
+        pool.close()
+        first.append(np.stack(screens))
+    assert np.array_equal(first[0][:, 1], first[1][:, 0]) is same
 
 
 def test_overlap_acts_with_parameters_one_update_old():

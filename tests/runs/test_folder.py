@@ -47,6 +47,8 @@ def open_and_close(path, fresh=False):
 
 def test_default_folder_follows_from_the_cell():
     assert str(default_run_dir(CONFIG)) == "runs/MsPacman/cnn/seed9"
+    costly = dataclasses.replace(CONFIG, network="cnn_patch_fls", attention_cost=0.01)
+    assert str(default_run_dir(costly)) == "runs/MsPacman/cnn_patch_fls-cost0.01/seed9"
 
 
 def test_a_folder_is_made_with_its_parents(tmp_path):

@@ -21,7 +21,7 @@ def test_paper_protocol_is_the_published_transposed_convolution(name, rng):
     attention = random_attention(name, rng)
     maps = np.asarray(project(attention, NETWORKS[name], protocol="paper"))
     assert maps.shape == (3, 84, 84)
-    np.testing.assert_allclose(maps, oracle.paint(attention, *oracle.GEOMETRY[name]), rtol=1e-5)
+    np.testing.assert_allclose(maps, oracle.painted(name, attention), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -93,6 +93,23 @@ def test_a_changed_configuration_is_refused_with_the_difference(finished):
     assert len(read_rows(finished)) == UPDATES
 
 
+def test_a_run_from_before_environments_had_seeds_of_their_own_goes_on(interrupted):
+    """The same command, whose default has changed since: the old way of seeding stays, in the file too."""
+    config = json.loads((interrupted / "config.json").read_text())
+    del config["environment_seeds"], config["attention_cost"]
+    (interrupted / "config.json").write_text(json.dumps(config))
+    before = len(read_rows(interrupted))
+    run = run_training(interrupted)
+    assert run.returncode == 0, run.stderr
+    assert len(read_rows(interrupted)) == UPDATES > before
+    assert json.loads((interrupted / "config.json").read_text()) == config
+
+
+def test_another_way_of_seeding_is_another_configuration(finished):
+    run = run_training(finished, "--environment-seeds=consecutive")
+    assert_refused(run, "environment_seeds: spread -> consecutive")
+
+
 def test_a_wrong_type_in_the_config_is_a_sentence(finished):
     file = finished / "config.json"
     text = file.read_text().replace('"num_envs": 2', '"num_envs": "2"')

@@ -1,0 +1,172 @@
+"""Is attention used? Other maps in its place, while a network computes.
+
+Every `AttentionGate` asks its method `attend` for the map that multiplies the features. Flax's method
+interception answers for it; parameters and code of the network stay as they are, and a network with
+several gates has all of them replaced. It works for any network that holds such gates.
+
+    apply = lambda params, x: network.apply({"params": params}, x)
+    gates = gate_maps(apply, params, observations)
+    with replaced(make_replacement("mean", gates)):
+        output = apply(params, observations)
+
+Under `jax.jit` the `with` stands inside the traced function.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fls_jax.networks.modules import AttentionGate, Extractor
+
+TRAINED = "trained"
+REPLACEMENTS = (TRAINED, "mean", "uniform", "shuffled", "other")
+"""The names; beside them `constant:V`, with a number V."""
+_CONSTANT = "constant:"
+_OF_A_REFERENCE = ("mean", "uniform", "other")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Replacement:
+    """What multiplies the features in place of the map learnt.
+
+    kind: `trained` (the map itself), `maps` (one of `maps`) or `shuffled` (its own values, elsewhere).
+    maps: by the path of a gate, float32 [R, h, w] (or 1 for h and w); R > 1: one drawn anew for each sample.
+    constant: for gates that are not in `maps`. seed: uint32, of what is drawn.
+    """
+
+    kind: str = field(metadata={"static": True})
+    maps: dict[str, Array]
+    constant: Array
+    seed: Array
+
+
+def check_name(name: str) -> str:
+    """`name`, if it names a replacement; ValueError with the names there are otherwise."""
+    if name not in REPLACEMENTS and not math.isfinite(_value(name)):
+        raise ValueError(
+            f"There is no replacement {name!r} for attention; choose of: {', '.join(REPLACEMENTS)}, "
+            "constant:V with a finite number V."
+        )
+    return name
+
+
+def needs_reference(name: str) -> bool:
+    """Whether maps of other moments are needed to make it."""
+    return check_name(name) in _OF_A_REFERENCE
+
+
+def make_replacement(name: str, gates: Mapping[str, Array] | None = None, seed: int = 0) -> Replacement:
+    """The replacement called `name`:
+
+    - `trained`: none, the map learnt.
+    - `mean`: at every position the mean over the reference's moments.
+    - `uniform`: one value everywhere, the mean over the reference's moments and positions.
+    - `shuffled`: the map's own values, positions permuted anew for each observation.
+    - `other`: the map of one moment of the reference, drawn anew for each observation.
+    - `constant:V`: V everywhere.
+
+    gates: the reference's maps by gate, float32 [R, h, w] (`gate_maps`); needed for mean, uniform, other.
+    seed: for what is drawn, which follows from it and the observation, not from the batch around it.
+    Raises ValueError for another name or without the reference that it needs.
+    """
+    if needs_reference(name) and (not gates or not all(len(maps) for maps in gates.values())):
+        raise ValueError(f"The replacement {name!r} is made of maps of other moments: give a reference.")
+    gates, maps = gates or {}, {}
+    if name == "mean":
+        maps = {path: jnp.mean(each, axis=0, keepdims=True) for path, each in gates.items()}
+    elif name == "uniform":
+        maps = {path: jnp.mean(each, keepdims=True) for path, each in gates.items()}
+    elif name == "other":
+        maps = {path: jnp.asarray(each) for path, each in gates.items()}
+    kind = name if name in (TRAINED, "shuffled") else "maps"
+    constant = _value(name) if name.startswith(_CONSTANT) else math.nan
+    return Replacement(kind, maps, jnp.float32(constant), jnp.uint32(seed))
+
+
+@contextmanager
+def replaced(replacement: Replacement) -> Generator[None]:
+    """In this block gates multiply by the replacement, and return it as their map."""
+    if replacement.kind == TRAINED:
+        yield
+        return
+
+    def instead(path: str, attention: Array, sample: Array) -> Array:
+        keys = _keys(sample, replacement.seed)
+        if replacement.kind == "shuffled":
+            return _permuted(attention, keys, zlib.crc32(path.encode()))
+        maps = replacement.maps.get(path, replacement.constant[None, None, None])
+        if len(maps) > 1:
+            # The same moment for every gate: the key has nothing of the gate in it.
+            chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(maps)))(keys)
+            maps = maps[chosen]
+        return jnp.broadcast_to(maps, attention.shape)
+
+    with _intercepted(instead):
+        yield
+
+
+def gate_maps(apply: Callable[..., Any], *args: Any) -> dict[str, Array]:
+    """The map of every gate by its path in the network, float32 [B, h, w], while apply(*args) computes."""
+    seen: dict[str, list[Array]] = {}
+
+    def keep(path: str, attention: Array, _: Array) -> Array:
+        seen.setdefault(path, []).append(attention)
+        return attention
+
+    with _intercepted(keep):
+        apply(*args)
+    return {path: jnp.concatenate(parts) for path, parts in seen.items()}  # a batch may come in slices
+
+
+@contextmanager
+def _intercepted(function: Callable[[str, Array, Array], Array]) -> Generator[None]:
+    """Gates return function(path, attention [B, h, w], what tells the B samples apart [B, ...])."""
+    observations: list[Array] = []
+
+    def interceptor(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        module, method = context.module, context.method_name
+        if isinstance(module, Extractor) and method == "look":
+            observations[:] = args
+        result = call(*args, **kwargs)
+        if isinstance(module, AttentionGate) and method == "attend":
+            return function("/".join(module.path), result, *(observations or args))
+        return result
+
+    with nn.intercept_methods(interceptor):
+        yield
+
+
+def _value(name: str) -> float:
+    """V of `constant:V`, NaN for anything else."""
+    try:
+        return float(name.removeprefix(_CONSTANT)) if name.startswith(_CONSTANT) else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _keys(sample: Array, seed: Array) -> Array:
+    """A key for each of B samples [B, ...] that follows from the sample's own bits."""
+    flat = sample.reshape(len(sample), -1)
+    if jnp.issubdtype(flat.dtype, jnp.floating):
+        flat = jax.lax.bitcast_convert_type(flat.astype(jnp.float32), jnp.uint32)
+    # Odd multipliers, so that no bit of a value is lost and its place counts (Knuth's, wrapping at 2^32).
+    weights = 2 * jnp.arange(flat.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(1)
+    bits = jnp.sum(flat.astype(jnp.uint32) * weights[None], axis=1, dtype=jnp.uint32)
+    return jax.vmap(lambda each: jax.random.fold_in(jax.random.key(seed), each))(bits)
+
+
+def _permuted(attention: Array, keys: Array, gate: int) -> Array:
+    flat = attention.reshape(len(attention), -1)
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, gate))(keys)
+    return jax.vmap(jax.random.permutation)(keys, flat).reshape(attention.shape)
