@@ -25,6 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from fls_jax.networks.modules import AttentionGate, Extractor
 
@@ -66,7 +67,7 @@ def needs_reference(name: str) -> bool:
     return check_name(name) in _OF_A_REFERENCE
 
 
-def make_replacement(name: str, gates: Mapping[str, Array] | None = None, seed: int = 0) -> Replacement:
+def make_replacement(name: str, gates: Mapping[str, ArrayLike] | None = None, seed: int = 0) -> Replacement:
     """The replacement called `name`:
 
     - `trained`: none, the map learnt.
@@ -80,15 +81,16 @@ def make_replacement(name: str, gates: Mapping[str, Array] | None = None, seed: 
     seed: for what is drawn, which follows from it and the observation, not from the batch around it.
     Raises ValueError for another name or without the reference that it needs.
     """
-    if needs_reference(name) and (not gates or not all(len(maps) for maps in gates.values())):
+    gates = {path: jnp.asarray(maps) for path, maps in (gates or {}).items()}
+    if needs_reference(name) and not (gates and all(len(maps) for maps in gates.values())):
         raise ValueError(f"The replacement {name!r} is made of maps of other moments: give a reference.")
-    gates, maps = gates or {}, {}
+    maps: dict[str, Array] = {}
     if name == "mean":
         maps = {path: jnp.mean(each, axis=0, keepdims=True) for path, each in gates.items()}
     elif name == "uniform":
         maps = {path: jnp.mean(each, keepdims=True) for path, each in gates.items()}
     elif name == "other":
-        maps = {path: jnp.asarray(each) for path, each in gates.items()}
+        maps = gates
     kind = name if name in (TRAINED, "shuffled") else "maps"
     constant = _value(name) if name.startswith(_CONSTANT) else math.nan
     return Replacement(kind, maps, jnp.float32(constant), jnp.uint32(seed))
