@@ -47,9 +47,9 @@ class Replacement:
     """
 
     kind: str = field(metadata={"static": True})
-    maps: dict[str, Array]
-    constant: Array
-    seed: Array
+    maps: dict[str, Any]
+    constant: Any
+    seed: Any
 
 
 def check_name(name: str) -> str:
