@@ -17,8 +17,9 @@ import pytest
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
+from fls_jax.ppo.environments import atari_pool, environment_seeds
 from fls_jax.ppo.episodes import EpisodeStatistics
-from fls_jax.ppo.trainer import Trainer, atari_pool, check_spread, environment_seeds
+from fls_jax.ppo.trainer import Trainer, check_spread
 from fls_jax.types import EnvStep, NetworkOutput
 from tests.processes import run_python
 
@@ -136,11 +137,14 @@ def test_the_cost_of_attention_is_recorded_and_lowers_it():
 
 def test_no_two_runs_share_seeds_of_environments():
     """Seeds of runs and of what they resume with: all different, and within EnvPool's 31 bits."""
-    seeds = [environment_seeds(seed, 64) for seed in range(40)]
+    config = TrainConfig(num_envs=64)
+    seeds = [environment_seeds(config, seed) for seed in range(40)]
     drawn = [each for run in seeds for each in run]
     assert len(set(drawn)) == len(drawn) == 40 * 64
     assert 0 <= min(drawn) <= max(drawn) < 2**31
-    assert environment_seeds(3, 8) == seeds[3][:8]  # more environments change nothing of the first
+    assert (
+        environment_seeds(TrainConfig(num_envs=8), 3) == seeds[3][:8]
+    )  # more environments change nothing of the first
 
 
 @pytest.mark.parametrize(("way", "same"), [("spread", False), ("consecutive", True)])
@@ -149,7 +153,7 @@ def test_environments_are_seeded_as_the_configuration_says(way, same):
     config = TrainConfig(game="Breakout", num_envs=2, environment_seeds=way)
     first = []
     for seed in (1, 2):
-        pool = atari_pool(config, seed)
+        pool = atari_pool(config, environment_seeds(config, seed))
         screens = [pool.reset()]
         screens += [pool.step(np.full(2, action, np.int32)).observations for action in (2, 3, 1, 2)]
         pool.close()
