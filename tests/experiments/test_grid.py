@@ -52,7 +52,7 @@ def test_the_papers_grid():
     assert PAPER.config(PAPER.cells[0]).total_steps == paper.STEPS == 50_000_000
 
 
-@pytest.mark.parametrize("experiment", (PILOT, PAPER), ids=lambda each: each.name)
+@pytest.mark.parametrize("experiment", [PILOT, PAPER], ids=lambda each: each.name)
 def test_configurations_are_valid_and_the_papers(experiment):
     for cell in experiment.cells:
         config = experiment.config(cell).validated()
