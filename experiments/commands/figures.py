@@ -40,7 +40,7 @@ ROOTS = (Path("runs"), Path("experiments/results"))
 class Settings:
     """Draw the figures and tables of an experiment from its run folders."""
 
-    experiment: Literal["pilot", "paper", "smoke", "own"] = "pilot"
+    experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
     """which runs belong together (experiments/data/grid.py); own: all there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders at any depth; one that is missing holds none"""

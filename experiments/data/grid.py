@@ -159,6 +159,21 @@ PILOT = Experiment(
     TrainConfig(environment_seeds="consecutive"),  # its runs were begun when that was the only way
     EvaluationSettings(num_envs=16, games_per_env=6),
 )
+_SHARP_FIRST = (
+    Cell("Breakout", "cnn_patch_fls", 1),
+    Cell("Pong", "cnn_patch_fls", 1),
+    Cell("Breakout", "cnn_patch", 1),
+    Cell("MsPacman", "cnn_patch_fls", 1),
+    Cell("Breakout", "cnn_patch_fls-cost0.001", 1),
+)
+SHARP = Experiment(
+    "sharp",
+    "Second pilot: sharp attention",
+    PILOT.total_steps,
+    (*_SHARP_FIRST, *product(("Breakout", "Pong", "MsPacman"), ("cnn", "cnn_patch_fls"), (9,))),
+    evaluation=PILOT.evaluation,
+)
+"""Patch networks against the pilot's cnn. What would refute their claim: experiments/data/rule.py."""
 SMOKE = Experiment(
     "smoke",
     "Smoke",
@@ -172,7 +187,9 @@ SMOKE = Experiment(
 
 OWN = "own"
 """The experiment that is whatever runs there are."""
-EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in (PILOT, PAPER, SMOKE)}
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (PILOT, SHARP, PAPER, SMOKE)
+}
 
 
 def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:

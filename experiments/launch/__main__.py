@@ -36,7 +36,7 @@ _DIR = tyro.conf.arg(metavar="DIR [DIR ...]")
 class Settings:
     """Run a whole experiment: start what is missing, stopped or failed, and nothing that is done."""
 
-    experiment: Annotated[Literal["smoke", "pilot", "paper"], tyro.conf.Positional]
+    experiment: Annotated[Literal["smoke", "pilot", "sharp", "paper"], tyro.conf.Positional]
     """which grid (experiments/data/grid.py)"""
     games: tuple[str, ...] = ()
     """these games instead of the experiment's; its cells are then every combination"""
