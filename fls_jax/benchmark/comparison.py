@@ -265,6 +265,7 @@ def identity(agent: Agent, frames: FrameSet, settings: Settings) -> dict[str, An
         "network": agent.network,
         "training_seed": agent.config.seed,
         "env_step": agent.step,
+        "fingerprint": agent.fingerprint,
         "targets": [str(target) for target in settings.targets],
         "frames_sha256": hashlib.sha256(frames.observations.tobytes()).hexdigest(),
         "count": len(frames),

@@ -124,7 +124,9 @@ def _written_in(folder: Path) -> Generator[None]:
     except InUseError as error:
         raise UserError(f"Another comparison writes to {folder}: wait for it, or stop it.") from error
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): make room or rights.") from error
+        raise UserError(
+            f"{error.filename or folder} cannot be written ({error.strerror}): make room or rights."
+        ) from error
 
 
 def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: int, seed: int) -> Path:

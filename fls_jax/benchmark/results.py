@@ -52,7 +52,8 @@ class Results:
         former = None
         if fresh or (self.folder.exists() and not self._is_same()):
             former = set_aside(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("maps", "values"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not (self.folder / "summary.json").exists():
             self.write_summary({"complete": False})
         return former

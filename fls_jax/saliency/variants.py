@@ -40,14 +40,14 @@ def _frames_at_once() -> int:
     return 8 if jax.default_backend() == "cpu" else 64
 
 
-def _passes_at_once() -> int:
+def passes_at_once() -> int:
     """Variants in a batch. On a CPU more are no faster."""
     return 32 if jax.default_backend() == "cpu" else 1024
 
 
 def _pairs(frames: int, variants: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every (frame, variant) in batches of one size, int32 [n] each; the last is filled with the first."""
-    size = _passes_at_once()
+    size = passes_at_once()
     for start in range(0, frames * variants, size):
         number = np.arange(start, start + size, dtype=np.int32)
         number[number >= frames * variants] = 0
