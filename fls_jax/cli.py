@@ -49,7 +49,8 @@ class Evaluate:
     """Play whole games with a trained agent and sum them up.
 
     The result is RUN/evaluation/<env_step>-<standard|infinite|greedy>.json. The same command again goes on
-    with an evaluation that stopped; finished games are kept, a round of them at a time.
+    with an evaluation that stopped; finished games are kept, a round of them at a time. With --attention the
+    same games are played with other maps in attention's place; a table says what that changes.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -59,6 +60,10 @@ class Evaluate:
     )
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to evaluate, in agent steps."""
+    attention: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: trained)")
+    ] = ()
+    """Which maps multiply the features, of: trained, mean, uniform, shuffled, other, constant:V."""
     fresh: bool = False
     """Set an earlier result aside (renamed to <name>.old-<n>) and start anew."""
 
@@ -237,7 +242,14 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.process.machine import check_machine
 
             check_machine()
-            evaluate(command.run, command.settings, command.step, command.fresh)
+            if command.attention in ((), ("trained",)):
+                evaluate(command.run, command.settings, command.step, command.fresh)
+            else:
+                from fls_jax.evaluation.attention_job import evaluate_attention
+
+                evaluate_attention(
+                    command.run, command.settings, command.attention, command.step, command.fresh
+                )
         case Video() as command:
             from fls_jax.film.job import film
             from fls_jax.process.machine import check_machine

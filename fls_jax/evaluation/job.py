@@ -22,6 +22,8 @@ from fls_jax.evaluation.pools import make_pool
 from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.results import PartFile, check_same, read_result, summarise, write_result
 from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.networks.replacement import TRAINED
+from fls_jax.ppo.environments import environment_seeds
 from fls_jax.process.interruption import StopFlag
 from fls_jax.process.machine import check_memory
 from fls_jax.runs.folder import set_aside
@@ -40,12 +42,25 @@ def evaluate(
     on. step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
     Raises UserError for whatever the user can put right.
     """
+    return evaluate_agent(run_dir, load_agent(run_dir, step), settings, fresh)
+
+
+def result_path(run_dir: Path, agent: Agent, settings: EvaluationSettings) -> Path:
+    """`evaluation/<env_step>-<mode>.json`, `-<replacement>` behind the mode where attention is replaced."""
+    words = [str(agent.step), settings.mode]
+    words += [agent.attention.replace(":", "-")] if agent.attention != TRAINED else []
+    return run_dir / "evaluation" / f"{'-'.join(words)}.json"
+
+
+def evaluate_agent(
+    run_dir: Path, agent: Agent, settings: EvaluationSettings, fresh: bool = False
+) -> Path | None:
+    """As `evaluate`, with an agent at hand, as it was trained or with its attention replaced."""
     with StopFlag("this step", "the rounds of games that were finished stand") as stop:
-        agent = load_agent(run_dir, step)
         settings = settings.validated(agent.game)
         games = f"{settings.num_envs:,} games"
         check_memory(settings.num_envs * GAME_BYTES, games, "lower --num-envs")
-        path = run_dir / "evaluation" / f"{agent.step}-{settings.mode}.json"
+        path = result_path(run_dir, agent, settings)
         part = PartFile(path.with_suffix(".part.jsonl"))
         try:
             return _Job(agent, settings, path, part, stop).run(fresh)
@@ -64,6 +79,8 @@ class _Job:
     ) -> None:
         self.agent, self.settings, self.path, self.part, self.stop = agent, settings, path, part, stop
         self.title = f"{agent.game} {agent.config.variant} step {agent.step:,} {settings.mode}"
+        if agent.attention != TRAINED:
+            self.title += f", attention {agent.attention}"
 
     def run(self, fresh: bool) -> Path | None:
         before = None if fresh else read_result(self.path)
@@ -132,10 +149,11 @@ class _Job:
         """A warning where the agent was trained on these games."""
         config, settings = self.agent.config, self.settings
         last = settings.round_seed(settings.rounds) - 1
-        if settings.seed < config.seed + config.num_envs and config.seed <= last:
+        used = [seed for seed in environment_seeds(config, config.seed) if settings.seed <= seed <= last]
+        if used:
             print(
                 f"Warning: the games' seeds, {settings.seed} to {last}, were partly used in training "
-                f"({config.seed} to {config.seed + config.num_envs - 1}): choose another --seed."
+                f"({min(used)} to {max(used)}): choose another --seed."
             )
 
     def check_actions(self, num_actions: int) -> None:
@@ -152,7 +170,8 @@ class _Job:
             "game": agent.game,
             "network": agent.config.variant,
             "env_step": agent.step,
-            "parameters": agent.fingerprint,
+            "parameters": agent.with_attention(TRAINED).fingerprint,
+            **({"attention": agent.attention} if agent.attention != TRAINED else {}),
             **self.settings.to_json(),
             "max_episode_steps": self.settings.max_steps(agent.game),
             "sticky_actions": agent.config.sticky_actions,

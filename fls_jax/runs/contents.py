@@ -15,7 +15,9 @@ from fls_jax.runs.folder import RunFolder
 
 DIFFERENCE = "model - "
 """What the name of a row of differences begins with."""
-_EVALUATION = re.compile(r"(\d+)-([a-z-]+)\.json")
+# Evaluations with the attention replaced have another ending; they are no scores of the agent's.
+_EVALUATION = re.compile(r"(\d+)-(standard|greedy|infinite|infinite-greedy)\.json")
+_ATTENTION = re.compile(r"(\d+)-([a-z-]+)\.json")
 _VIDEO = re.compile(r"(\d+)(-.+)?\.mp4")
 _GAZE = re.compile(r"[a-z]+-[a-z]+")
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -103,6 +105,26 @@ def read_evaluation(path: Path) -> Evaluation:
 def evaluation_files(folder: RunFolder) -> list[Path]:
     """The results of finished evaluations, by step."""
     return _numbered(folder.path / "evaluation", _EVALUATION)
+
+
+def attention_tables(folder: RunFolder) -> list[dict[str, Any]]:
+    """The contents of `attention/*.json`, by step; UserError, naming it, where one is damaged."""
+    return [_read_attention(path) for path in _numbered(folder.path / "attention", _ATTENTION)]
+
+
+def _read_attention(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        _expect(content, env_step=int, game=str, network=str, map=dict, replacements=dict)
+        for row in content["replacements"].values():
+            _expect(row, games=int, mean=_NUMBER, kl=dict, value_change=dict)
+            _expect(row, human_normalised=_NUMBER | None)
+            if "difference" in row:
+                _expect(row, difference=_NUMBER, difference_interval_95=list)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"{path} is no table of replaced attention ({reason}): set it aside.") from error
+    return content
 
 
 def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, str]]:

@@ -1,0 +1,163 @@
+"""Whole games with the attention replaced, the same games for each, and the table that they make.
+
+`evaluation/<env_step>-<mode>-<replacement>.json` for each, `attention/<env_step>-<mode>.json` for the table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fls_jax.agent import Agent, load_agent
+from fls_jax.errors import UserError
+from fls_jax.evaluation import attention_use
+from fls_jax.evaluation.job import evaluate_agent
+from fls_jax.evaluation.results import read_result
+from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.networks.replacement import TRAINED, check_name
+from fls_jax.process.display import ProgressDisplay
+from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.files import write_whole
+from fls_jax.runs.provenance import commit, machine, versions
+from fls_jax.statistics.clusters import cluster_means
+
+Results = dict[str, dict[str, Any]]
+
+
+def evaluate_attention(
+    run_dir: Path,
+    settings: EvaluationSettings,
+    names: Sequence[str],
+    step: int | None = None,
+    fresh: bool = False,
+) -> Path | None:
+    """Play the same games with each of the named replacements and print the table of what that changes.
+
+    names: `trained`, which is always among them, and what fls_jax.networks.replacement.make_replacement has.
+    Returns the table's path, None where a signal stopped it: the same call goes on. Raises UserError for
+    whatever the user can put right.
+    """
+    names = tuple(dict.fromkeys((TRAINED, *names)))
+    agent = load_agent(run_dir, step)
+    _check(agent, names)
+    settings = settings.validated(agent.game)
+    frames = _play_for_frames(agent, settings)
+    if frames is None:
+        return None
+    reference, looked, games = attention_use.split(frames)
+    results, policies = {}, {}
+    for name in names:
+        replaced = agent.with_attention(name, reference)
+        path = evaluate_agent(run_dir, replaced, settings, fresh)
+        if path is None:
+            return None
+        results[name] = read_result(path) or {}
+        policies[name] = attention_use.compare_policies(agent, replaced, looked, games)
+    content = {
+        "game": agent.game, "network": agent.config.variant, "env_step": agent.step,
+        "training_seed": agent.config.seed, "parameters": agent.fingerprint, **settings.to_json(),
+        "frames": len(looked), "reference_frames": len(reference),
+        "map": attention_use.map_statistics(agent, looked),
+        "replacements": {name: compared(results, name) | policies[name] for name in names},
+        "versions": versions(), "commit": commit(), "machine": machine(),
+    }  # fmt: skip
+    table = run_dir / "attention" / f"{agent.step}-{settings.mode}.json"
+    try:
+        table.parent.mkdir(exist_ok=True)
+        write_whole(table, json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{table} cannot be written ({error.strerror}): make room or rights.") from error
+    print_table(content)
+    print(f"Written to {table}")
+    return table
+
+
+def compared(results: Results, name: str) -> dict[str, Any]:
+    """The games with a replacement beside those as trained: mean, difference with its 95 % interval.
+
+    Games pair by environment and round, which have a seed in common: those are what is resampled.
+    """
+    summary = results[name]["summary"]
+    normalised = summary.get("human_normalised") or {}
+    row = {
+        "games": summary["games"],
+        "mean": summary["mean"],
+        "interval_95": summary["interval_95"]["mean"],
+        "human_normalised": normalised.get("mean"),
+    }
+    if name == TRAINED:
+        return row
+    ours, theirs = (_by_game(results[each]) for each in (name, TRAINED))
+    each_round = EvaluationSettings(games_per_env=results[name]["games_per_env"]).games_per_round
+    numbers = sorted(ours)
+    pairs = [(environment, game // each_round) for environment, game in numbers]
+    clusters = np.unique(np.array(pairs), axis=0, return_inverse=True)[1].ravel()
+    differences = np.array([[ours[number] - theirs[number]] for number in numbers])
+    (difference,) = cluster_means(differences, clusters)
+    ends = [None if math.isnan(end) else end for end in (difference.low, difference.high)]
+    return row | {"difference": difference.value, "difference_interval_95": ends}
+
+
+def _by_game(result: dict[str, Any]) -> dict[tuple[int, int], float]:
+    return {(game["environment"], game["game"]): game["return"] for game in result["games"]}
+
+
+def _check(agent: Agent, names: Sequence[str]) -> None:
+    """UserError for what cannot be replaced."""
+    try:
+        for name in names:
+            check_name(name)
+    except ValueError as error:
+        raise UserError(f"--attention: {error}") from error
+    if agent.spec.attention is None and len(names) > 1:
+        raise UserError(f"{agent.network} has no attention that could be replaced: leave --attention out.")
+
+
+def _play_for_frames(agent: Agent, settings: EvaluationSettings) -> np.ndarray | None:
+    """Frames of the agent at play, with progress; None where a signal came."""
+    title = f"{agent.game} {agent.config.variant} step {agent.step:,}: frames"
+    with (
+        StopFlag("this step", "nothing was written yet") as stop,
+        ProgressDisplay(title, attention_use.STEPS, "playing ...") as display,
+    ):
+        return attention_use.frames_of_play(
+            agent, settings, lambda: bool(stop), lambda done: display.count(done, "steps")
+        )
+
+
+def print_table(content: dict[str, Any]) -> None:
+    """The table of an `attention/` file, for the terminal."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("attention", "return", "less trained", "95% interval", "human-norm.", "KL (nats)", "|dV|"):
+        table.add_column(column, justify="left" if column == "attention" else "right", no_wrap=True)
+    for name, row in content["replacements"].items():
+        table.add_row(name, *cells(row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
+    console.print(table)
+    print("; ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in content["map"].items()))
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A replacement's row as texts, in the order of the table."""
+    difference, interval = "", ""
+    if "difference" in row:
+        difference = f"{row['difference']:+,.1f}"
+        low, high = row["difference_interval_95"]
+        interval = "one pair" if low is None else f"{low:+,.1f} to {high:+,.1f}"
+    normalised = "none" if row["human_normalised"] is None else f"{row['human_normalised']:.2f}"
+    policy = [f"{row[name]['mean']:.3f}" for name in ("kl", "value_change")]
+    return [f"{row['mean']:,.1f}", difference, interval, normalised, *policy]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
