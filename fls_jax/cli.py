@@ -32,7 +32,11 @@ class Train:
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/<Game>/<network>/seed<k>)"),
     ] = None
-    """Folder of the run."""
+    """Folder of the run; with --seeds, of the runs seed<k>."""
+    seeds: Annotated[
+        str | None, tyro.conf.arg(metavar="N,N,...", help_behavior_hint="(default: --seed alone)")
+    ] = None
+    """Train a run for each of these seeds, all at once on one device, in a run folder each."""
     fresh: bool = False
     """Set an existing run folder aside (renamed to <name>.old-<n>) and start anew."""
     wandb: Literal["auto", "offline", "off"] = "auto"
@@ -236,7 +240,13 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.train.job import Tracking, train
 
             tracking = Tracking(command.wandb, command.wandb_project)
-            train(command.config, command.run_dir, command.fresh, tracking)
+            if command.seeds is None:
+                train(command.config, command.run_dir, command.fresh, tracking)
+            else:
+                from fls_jax.train.seeds import parse_seeds, train_seeds
+
+                seeds = parse_seeds(command.seeds)
+                train_seeds(command.config, seeds, command.run_dir, command.fresh, tracking)
         case Evaluate() as command:
             from fls_jax.evaluation.job import evaluate
             from fls_jax.process.machine import check_machine

@@ -174,15 +174,16 @@ class TrainConfig:
         Raises UserError for a value of the wrong type, naming `source`.
         """
         hints = typing.get_type_hints(cls)
-        known: dict[str, Any] = {"environment_seeds": "consecutive", "matmul_precision": "default"}
+        known: dict[str, Any] = dict(_ONCE)
         for f in fields(cls):
             if f.name in values:
                 known[f.name] = _checked(values[f.name], hints[f.name], f.name, source)
         return cls(**known)
 
     def going_on(self, stored: dict[str, Any]) -> TrainConfig:
-        """This configuration for a run whose config.json is `stored`: old ones keep their way of seeding."""
-        return self if "environment_seeds" in stored else replace(self, environment_seeds="consecutive")
+        """This configuration for a run whose config.json is `stored`: old ones keep what they had."""
+        had: dict[str, Any] = {name: value for name, value in _ONCE.items() if name not in stored}
+        return replace(self, **had)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """`name: ours -> theirs` for every field that changes what is computed."""
@@ -193,6 +194,8 @@ class TrainConfig:
         ]
 
 
+# What runs did before these fields were recorded.
+_ONCE = {"environment_seeds": "consecutive", "matmul_precision": "default"}
 _NOT_NEGATIVE = (0, math.inf)
 # EnvPool counts steps in 32 bits; more environments or threads than these are a slip of the finger.
 MOST_ENVS = 65_536

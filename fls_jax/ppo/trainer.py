@@ -228,6 +228,44 @@ def _fold(keys: jax.Array, numbers: jax.Array) -> jax.Array:
     return keys
 
 
+class Member:
+    """One run of a fleet, as a trainer that cannot advance alone.
+
+    What is given to `restore` waits in `restored` until all runs have theirs (Fleet.restore_all).
+    """
+
+    def __init__(self, fleet: Fleet, run: int) -> None:
+        self._fleet, self.run = fleet, run
+        self.restored: tuple[Any, dict[str, Any]] | None = None
+
+    @property
+    def placement(self) -> Placement:
+        """The fleet's."""
+        return self._fleet.placement
+
+    @property
+    def updates(self) -> int:
+        """Updates done."""
+        return self._fleet.updates
+
+    @property
+    def env_step(self) -> int:
+        """Agent steps that the run has trained on so far."""
+        return self._fleet.env_step
+
+    def advance(self) -> dict[str, Any]:
+        """A run of a fleet advances with the others alone (Fleet.advance_all)."""
+        raise TypeError("A run of a fleet cannot advance alone.")
+
+    def checkpoint(self) -> tuple[Any, dict[str, Any]]:
+        """(params, learner) of the run."""
+        return self._fleet.checkpoint_of(self.run)
+
+    def restore(self, params: Any, learner: dict[str, Any]) -> None:
+        """Keep what the run goes on from."""
+        self.restored = params, learner
+
+
 class Trainer(Fleet):
     """A training run in memory: a fleet of one. Arguments as Fleet's; the seed is the configuration's."""
 

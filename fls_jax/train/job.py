@@ -22,7 +22,7 @@ from fls_jax.atari.pool import GAME_BYTES, games, resolve_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
-from fls_jax.ppo.trainer import Trainer
+from fls_jax.ppo.trainer import Member, Trainer
 from fls_jax.process.allocator import description as allocator_description
 from fls_jax.process.devices import describe_devices, unused_accelerators
 from fls_jax.process.display import TrainingDisplay
@@ -55,28 +55,24 @@ def train(
     machine that cannot compute or has too little memory.
     """
     config = resolve(config)
-    check_machine()
-    check_memory(
-        config.rollout_bytes + config.num_envs * GAME_BYTES,
-        f"{config.num_envs:,} games and {config.rollout_length:,} steps of each",
-        "lower --num-envs or --rollout-length",
-    )
+    check_room(config)
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
-        if folder.config_file.exists():
-            config = config.going_on(folder.read_config())
-            folder.check_same(config)
-        elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
-            raise UserError(
-                f"{folder.path} has checkpoints or a record and no config.json, so nothing says what they "
-                "are: put config.json back, or choose another --run-dir."
-            )
-        end = config.last_step
-        if checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder):
-            print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
+        config = as_begun(config, folder)
+        if is_finished(config, folder):
             return folder
         with contextlib.closing(Trainer(config)) as trainer:
-            _Job(config, folder, trainer, stop, tracking).run()
+            Job(config, folder, trainer, stop, tracking).run()
     return folder
+
+
+def check_room(config: TrainConfig, runs: int = 1) -> None:
+    """UserError where this machine cannot compute, or has too little memory for so many runs at once."""
+    check_machine()
+    check_memory(
+        runs * (config.rollout_bytes + config.num_envs * GAME_BYTES),
+        f"{runs * config.num_envs:,} games and {config.rollout_length:,} steps of each",
+        "lower --num-envs or --rollout-length",
+    )
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
@@ -89,6 +85,31 @@ def resolve(config: TrainConfig) -> TrainConfig:
             "out, or choose another --network."
         )
     return dataclasses.replace(config, game=resolve_game(config.game)).validated()
+
+
+def as_begun(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """The configuration, in an old run's folder with what that run has always done.
+
+    Raises UserError where the folder holds another configuration's run, or what nothing says that of.
+    """
+    if folder.config_file.exists():
+        config = config.going_on(folder.read_config())
+        folder.check_same(config)
+    elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
+        raise UserError(
+            f"{folder.path} has checkpoints or a record and no config.json, so nothing says what they "
+            "are: put config.json back, or choose another --run-dir."
+        )
+    return config
+
+
+def is_finished(config: TrainConfig, folder: RunFolder) -> bool:
+    """Whether the folder's run is trained to its end, which is then said."""
+    end = config.last_step
+    finished = checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder)
+    if finished:
+        print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
+    return finished
 
 
 def _is_sound(folder: RunFolder) -> bool:
@@ -113,11 +134,16 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-class _Job:
+class Job:
     """One sitting of a run: from the latest checkpoint to the end or a signal."""
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, trainer: Trainer, stop: StopFlag, tracking: Tracking
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        trainer: Trainer | Member,
+        stop: StopFlag,
+        tracking: Tracking,
     ) -> None:
         self.config, self.folder, self.trainer, self.stop = config, folder, trainer, stop
         self.total = config.last_step
@@ -126,7 +152,8 @@ class _Job:
         self.saved = 0
         self.seconds_before = 0.0
         details = provenance(config)
-        self.say_devices(details["machine"])
+        if not isinstance(trainer, Member) or trainer.run == 0:
+            self.say_devices(details["machine"])
         self.resume()
         if not folder.config_file.exists():
             self.write_config(details)
@@ -145,6 +172,7 @@ class _Job:
                 self.display.message(line)
 
     def write_config(self, details: dict[str, Any]) -> None:
+        """Write config.json; UserError where that is impossible."""
         try:
             self.folder.write_config(self.config, details)
         except OSError as error:
@@ -207,19 +235,29 @@ class _Job:
         checkpoint_seconds = 0.0
         while self.trainer.env_step < self.total and not self.stop:
             row = self.trainer.advance()
-            self.check_finite(row)
             now = time.perf_counter()
-            row |= self.speed(now - last, self.seconds_before + now - sitting)
-            row["seconds_checkpoint"] = checkpoint_seconds
+            self.note(row, now - last, now - sitting, checkpoint_seconds)
             last = now
-            self.record.write(row)
-            self.wandb.log(row)
             self.display.update(row)
-            timer = PhaseTimer()
-            if self.trainer.updates % self.config.checkpoint_every == 0:
-                with timer("checkpoint"):
-                    self.save()
-            checkpoint_seconds = timer.seconds.get("checkpoint", 0.0)
+            checkpoint_seconds = self.save_if_due()
+
+    def note(
+        self, row: Row, update_seconds: float, sitting_seconds: float, checkpoint_seconds: float
+    ) -> None:
+        """Complete a row with its times, in seconds, and write it; UserError where it is not finite."""
+        self.check_finite(row)
+        row |= self.speed(update_seconds, self.seconds_before + sitting_seconds)
+        row["seconds_checkpoint"] = checkpoint_seconds
+        self.record.write(row)
+        self.wandb.log(row)
+
+    def save_if_due(self) -> float:
+        """Start to save where it is time to; the seconds that took."""
+        timer = PhaseTimer()
+        if self.trainer.updates % self.config.checkpoint_every == 0:
+            with timer("checkpoint"):
+                self.save()
+        return timer.seconds.get("checkpoint", 0.0)
 
     def speed(self, update_seconds: float, total_seconds: float) -> Row:
         """Steps a second of this update and of all sittings, everything included."""

@@ -77,7 +77,13 @@ def import_wandb() -> Any:
 
 def init_run(wandb: Any, mode: str, arguments: Row, **more: Any) -> Any:
     """A started run: silent, the terminal left alone, no endless wait for a network."""
-    settings = {"finish_timeout": FINISH_SECONDS, "finish_timeout_raises": True, **more}
+    # Several runs may be trained in one process.
+    settings = {
+        "reinit": "create_new",
+        "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
+        **more,
+    }
     run = wandb.init(
         mode=mode,
         settings=wandb.Settings(silent=True, console="off", init_timeout=START_SECONDS, **settings),

@@ -15,7 +15,7 @@ from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.checkpoints import CheckpointStore
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder
-from fls_jax.train.job import Tracking, _Job
+from fls_jax.train.job import Job, Tracking
 from tests.ppo.test_trainer import Quarters, SignalPool
 from tests.processes import read_rows
 
@@ -120,7 +120,7 @@ def test_parameters_that_one_update_spoils_are_never_saved(tmp_path):
     )
     make_pool: Any = SignalPool
     trainer = Trainer(config, network=Quarters(), make_pool=make_pool)
-    job = _Job(config, RunFolder(tmp_path), trainer, StopFlag(), Tracking("off"))
+    job = Job(config, RunFolder(tmp_path), trainer, StopFlag(), Tracking("off"))
     with pytest.raises(
         UserError, match=r"parameters not finite at update 1 \(step 32\); there is no checkpoint"
     ):
