@@ -33,19 +33,31 @@ _BLOCK = 64
 class Clip:
     """T consecutive steps of an agent, each as the agent met it, before it acted.
 
-    screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [84, 84], the newest of its four frames.
-    attention: float32 [T, h, w]. values: float32 [T]. entropies: float64 [T], of the policy, in nats.
-    actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64 [T], from 1.
+    screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [4, 84, 84], the oldest frame first.
+    attention: float32 [T, h, w]. logits: float64 [T, A]. values: float32 [T]. entropies: float64 [T], of the
+    policy, in nats. actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64
+    [T], from 1. rewards: float64 [T], raw, of the action. ends: bool [T], whether it ended a life or a game.
     """
 
     screens: list[bytes]
     inputs: list[bytes]
     attention: np.ndarray
+    logits: np.ndarray
     values: np.ndarray
     entropies: np.ndarray
     actions: np.ndarray
     returns: np.ndarray
     games: np.ndarray
+    rewards: np.ndarray
+    ends: np.ndarray
+
+    def screen(self, t: int) -> np.ndarray:
+        """The game's screen at step t: uint8 [210, 160, 3], RGB."""
+        return np.frombuffer(zlib.decompress(self.screens[t]), np.uint8).reshape(*SCREEN, 3)
+
+    def observation(self, t: int) -> np.ndarray:
+        """What the agent saw at step t: uint8 [4, 84, 84], the oldest frame first."""
+        return np.frombuffer(zlib.decompress(self.inputs[t]), np.uint8).reshape(4, 84, 84)
 
 
 def film(
@@ -162,14 +174,16 @@ def play(
             attention = np.empty((steps, *output.attention.shape[1:]), np.float32)
         attention[t] = output.attention[0]
         screens.append(zlib.compress(pool.screens[0].tobytes(), 1))
-        inputs.append(zlib.compress(observations[0, -1].tobytes(), 1))
+        inputs.append(zlib.compress(observations[0].tobytes(), 1))
         noise = 0.0 if greedy else random.gumbel(size=len(logits))  # the largest sum is a sample of softmax
         action = int(np.argmax(logits + noise))
-        rows.append((value, entropy(logits), action, game_return, game))
         played = pool.step(np.array([action], np.int32))
+        reward = float(played.rewards[0])
+        ended = bool(played.terminated[0] or played.truncated[0])
+        rows.append((logits, value, entropy(logits), action, game_return, game, reward, ended))
         observations = played.observations
         over = len(played.finished_returns) > 0
-        game_return, game = (0.0, game + 1) if over else (game_return + float(played.rewards[0]), game)
+        game_return, game = (0.0, game + 1) if over else (game_return + reward, game)
         report(t + 1)
     pool.close()
     assert attention is not None
@@ -225,9 +239,8 @@ def views(
         maps = next(blocks) / (maximum or 1.0)
         on_screen = np.asarray(_to_screen(maps))
         for t in range(start, min(start + _BLOCK, steps)):
-            screen = np.frombuffer(zlib.decompress(clip.screens[t]), np.uint8).reshape(*SCREEN, 3)
-            seen = np.frombuffer(zlib.decompress(clip.inputs[t]), np.uint8).reshape(84, 84)
-            yield View(screen, seen, maps[t - start], on_screen[t - start])
+            seen = clip.observation(t)[-1]
+            yield View(clip.screen(t), seen, maps[t - start], on_screen[t - start])
 
 
 def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:

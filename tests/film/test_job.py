@@ -151,8 +151,10 @@ def blank_clip(attention):
     """A clip of black screens with this attention [T, h, w]."""
     steps = len(attention)
     zeros = np.zeros(steps)
-    black = [zlib.compress(bytes(size)) for size in (210 * 160 * 3, 84 * 84)]
-    return Clip(*([b] * steps for b in black), attention, zeros, zeros, zeros.astype(int), zeros, zeros + 1)
+    black = [zlib.compress(bytes(size)) for size in (210 * 160 * 3, 4 * 84 * 84)]
+    whole, never = zeros.astype(int), zeros.astype(bool)
+    numbers = (zeros[:, None], zeros, zeros, whole, zeros, whole + 1, zeros, never)
+    return Clip(*([b] * steps for b in black), attention, *numbers)
 
 
 def drawn(network, attention, protocol="aligned"):
