@@ -9,6 +9,7 @@ RUN      ?= runs/$(GAME)/$(NETWORK)/seed$(SEED)
 RUN_DIR  ?=
 EXPERIMENT ?= pilot
 ROOTS    ?= runs experiments/results
+REPORT   ?= report.html
 PICTURE  ?= docs/moving_picture.webp
 ARGS     ?=
 ACCEL    ?= auto
@@ -21,7 +22,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze saliency figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
+.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -47,6 +48,9 @@ gaze: setup ## Score an agent's saliency against human gaze [RUN ATARI_HEAD=fold
 
 saliency: setup ## Every saliency method on an agent's own frames: faithfulness, objects, sanity [RUN ARGS='--frames 100']
 	@$(BIN)/fls saliency "$(RUN)" $(ARGS)
+
+report: setup ## Curves, tables and play of runs in one HTML file [RUN REPORT=report.html ARGS='--steps 450']
+	@$(BIN)/fls report $(RUN) -o "$(REPORT)" $(ARGS)
 
 test: setup ## The tests, on all cores [ARGS='-k name']
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

@@ -179,6 +179,33 @@ class Saliency:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Make one HTML file of trained agents: curves, tables, and their play with their saliency.
+
+    It opens from disk, offline. Into a folder (`-o site/`): a page a game, and an index in front.
+    """
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(one or more)"),
+        tyro.conf.Positional,
+    ]
+    """Folders of the runs, or folders that hold runs."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))] = Path("report.html")
+    """The .html file, or a folder for a page a game; what is there is replaced."""
+    steps: int = 900
+    """Agent steps that each agent plays; 15 are a second. 0: no player, only records."""
+    seed: int = 1000
+    """Seed of the games and of the sampled actions."""
+    greedy: bool = False
+    """Take the most probable action instead of sampling."""
+    make: bool = False
+    """First play the evaluations that are missing (--games of each agent)."""
+    games: int = 32
+    """Whole games of an evaluation that --make plays."""
+
+
+@dataclass(frozen=True)
 class AtariHead:
     """Download a game of Atari-HEAD (licence CC-BY-4.0), checked; the same command resumes."""
 
@@ -276,6 +303,10 @@ def run(arguments: Sequence[str]) -> None:
             from fls_jax.benchmark.job import compare
 
             compare(**vars(command))
+        case Report() as command:
+            from fls_jax.report.job import report
+
+            report(**vars(command))
         case AtariHead() as command:
             from fls_jax.atari_head.download import download
             from fls_jax.atari_head.zenodo import Zenodo
@@ -302,7 +333,19 @@ def run(arguments: Sequence[str]) -> None:
 
 def parse(
     arguments: Sequence[str],
-) -> Train | Evaluate | Video | Gaze | Saliency | AtariHead | Sync | ImportBaselines | Games | Networks:
+) -> (
+    Train
+    | Evaluate
+    | Video
+    | Gaze
+    | Saliency
+    | Report
+    | AtariHead
+    | Sync
+    | ImportBaselines
+    | Games
+    | Networks
+):
     """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
@@ -317,6 +360,7 @@ def parse(
         | Annotated[Video, tyro.conf.subcommand("video")]
         | Annotated[Gaze, tyro.conf.subcommand("gaze")]
         | Annotated[Saliency, tyro.conf.subcommand("saliency")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[AtariHead, tyro.conf.subcommand("atari-head")]
         | Annotated[Sync, tyro.conf.subcommand("sync")]
         | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]

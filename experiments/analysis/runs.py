@@ -12,7 +12,14 @@ import pandas as pd
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.runs.contents import Evaluation, evaluation_files, gaze_summaries, last_step, read_evaluation
+from fls_jax.runs.contents import (
+    Evaluation,
+    evaluation_files,
+    gaze_summaries,
+    last_step,
+    read_evaluation,
+    read_sittings,
+)
 from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.runs.record import read_record
 
@@ -116,24 +123,6 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
     sittings = tuple(read_sittings(folder, details))
     history = _history(folder.record_file)
     return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze))
-
-
-def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where and by what code each sitting was run; details: of config.json, which knows the first one.
-
-    Runs begun before sittings were recorded have no line for it. UserError where a machine is not described.
-    """
-    sittings = read_record(folder.sittings_file)
-    if not sittings or sittings[0]["env_step"]:
-        names = ("backend", "allocator", "versions", "machine", "commit")
-        sittings.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
-    for sitting in sittings:
-        if not isinstance(sitting.get("machine") or {}, dict):
-            raise UserError(
-                f"{folder.path} was trained on a machine described as {sitting['machine']!r}, not by its cpu "
-                "and cores: correct config.json or sittings.jsonl."
-            )
-    return sittings
 
 
 def _history(path: Path) -> pd.DataFrame:

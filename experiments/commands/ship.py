@@ -20,14 +20,13 @@ import numpy as np
 import tyro
 from scipy.special import log_softmax
 
-from experiments.analysis.runs import read_sittings
 from experiments.commands.command_line import print_folder, run_command
 from experiments.pages.cards import model_card
 from fls_jax.agent import Agent, load_agent
 from fls_jax.atari.pool import AtariPool
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import load_item, save_item
-from fls_jax.runs.contents import evaluation_files, last_step, read_evaluation
+from fls_jax.runs.contents import evaluation_files, last_step, read_evaluation, read_sittings
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record

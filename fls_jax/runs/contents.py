@@ -12,6 +12,7 @@ from typing import Any
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.folder import RunFolder
+from fls_jax.runs.record import read_record
 
 DIFFERENCE = "model - "
 """What the name of a row of differences begins with."""
@@ -100,6 +101,24 @@ def read_evaluation(path: Path) -> Evaluation:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{path} is no result of an evaluation ({reason}): set it aside.") from error
     return evaluation
+
+
+def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where and by what code each sitting was run; details: of config.json, which knows the first one.
+
+    Runs begun before sittings were recorded have no line for it. UserError where a machine is not described.
+    """
+    sittings = read_record(folder.sittings_file)
+    if not sittings or sittings[0]["env_step"]:
+        names = ("backend", "allocator", "versions", "machine", "commit")
+        sittings.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
+    for sitting in sittings:
+        if not isinstance(sitting.get("machine") or {}, dict):
+            raise UserError(
+                f"{folder.path} was trained on a machine described as {sitting['machine']!r}, not by its cpu "
+                "and cores: correct config.json or sittings.jsonl."
+            )
+    return sittings
 
 
 def evaluation_files(folder: RunFolder) -> list[Path]:

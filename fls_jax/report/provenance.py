@@ -1,0 +1,84 @@
+"""How each number was made: commands that make it again, as the files say they were given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from typing import Any
+
+from fls_jax.config import TrainConfig
+from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.summary import describe
+from fls_jax.report.page import shown
+from fls_jax.report.sources import Source
+from fls_jax.runs.contents import Evaluation
+
+_SITTING = ("env_step", "commit", "versions", "machine", "backend")
+
+
+def agent_record(run: Source, name: str, label: str) -> dict[str, Any]:
+    """An agent as it stands in the document; name: its id there."""
+    spec = NETWORKS.get(run.config.network)
+    actions = run.details.get("action_names")
+    return {
+        "id": name,
+        "label": label,
+        "path": shown(run.path),
+        "game": run.game,
+        "network": run.network,
+        "seed": run.config.seed,
+        "env_step": run.env_step,
+        "total_steps": run.config.total_steps,
+        "description": describe(spec) if spec else "a network that is not known here",
+        "actions": [shown(action) for action in actions] if isinstance(actions, list) else [],
+        "config": {key: _words(value) for key, value in dataclasses.asdict(run.config).items()},
+        "sittings": [{key: row[key] for key in _SITTING if key in row} for row in _sittings(run)],
+        "commands": commands(run),
+    }
+
+
+def _sittings(run: Source) -> list[dict[str, Any]]:
+    return (run.details.get("pretrained") or {}).get("sittings") or run.sittings
+
+
+def commands(run: Source) -> list[dict[str, str]]:
+    """{what, command} for the training, every evaluation and every gaze pass."""
+    found = [{"what": "training", "command": shown(train_command(run.config))}]
+    found += [
+        {"what": f"evaluation, {each.mode}", "command": shown(evaluate_command(run, each))}
+        for each in run.evaluations
+    ]
+    for summary in run.gaze:
+        words = ["fls", "gaze", str(run.path), "--atari-head", "DIR", "--protocol", summary["protocol"]]
+        words += ["--space", summary["space"], "--step", str(summary["env_step"])]
+        found.append({"what": f"gaze, {summary['protocol']}", "command": shown(shlex.join(words))})
+    return found
+
+
+def train_command(config: TrainConfig) -> str:
+    """The command that trains this; options that have their default are left out."""
+    words = ["fls", "train", "--game", config.game, "--network", config.network, "--seed", str(config.seed)]
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if each.name in ("game", "network", "seed") or value == each.default:
+            continue
+        flag = f"--{each.name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, str(value)]
+    return shlex.join(words)
+
+
+def evaluate_command(run: Source, evaluation: Evaluation) -> str:
+    """The command that plays these games again."""
+    content = json.loads(evaluation.path.read_text())
+    words = ["fls", "evaluate", str(run.path), "--step", str(evaluation.env_step)]
+    for name in ("num_envs", "games_per_env", "protocol", "seed"):
+        if name in content:
+            words += [f"--{name.replace('_', '-')}", str(content[name])]
+    words += ["--greedy"] if content.get("greedy") else []
+    words += ["--infinite-breakout"] if content.get("infinite_breakout") else []
+    return shlex.join(words)
+
+
+def _words(value: object) -> object:
+    return shown(value) if isinstance(value, str) else value

@@ -1,0 +1,124 @@
+"""Run folders as a report reads them; what is damaged is named and left out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fls_jax.config import TrainConfig
+from fls_jax.errors import UserError
+from fls_jax.report.page import shown
+from fls_jax.runs.contents import Evaluation, evaluation_files, gaze_summaries, read_evaluation, read_sittings
+from fls_jax.runs.folder import RunFolder, find_runs
+from fls_jax.runs.record import Row, read_record
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run folder's content, but for its checkpoints.
+
+    details: all of config.json. history: the rows of metrics.jsonl by env_step. gaze: its summary.json files.
+    """
+
+    path: Path
+    config: TrainConfig
+    details: dict[str, Any]
+    history: list[Row]
+    sittings: list[Row]
+    evaluations: list[Evaluation]
+    gaze: list[dict[str, Any]]
+
+    @property
+    def game(self) -> str:
+        """As the configuration has it, fit to be shown."""
+        return shown(self.config.game)
+
+    @property
+    def network(self) -> str:
+        """As the configuration has it, fit to be shown."""
+        return shown(self.config.network)
+
+    @property
+    def env_step(self) -> int:
+        """Where the record ends; of a shipped agent, its step."""
+        if self.history:
+            return self.history[-1]["env_step"]
+        return int((self.details.get("pretrained") or {}).get("env_step", 0))
+
+
+@dataclass
+class Sources:
+    """Runs by game and network, and what could not be used: {path, reason}."""
+
+    runs: list[Source] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+    def leave_out(self, path: Path, reason: str) -> None:
+        """Name something that could not be used."""
+        self.problems.append({"path": shown(path), "reason": shown(reason)})
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for each run that no other has: network and seed, and what else tells it from others."""
+        labels = [f"{run.network}, seed {run.config.seed}" for run in self.runs]
+        keys = list(zip((run.game for run in self.runs), labels, strict=True))
+        counts, seen = Counter(keys), Counter[tuple[str, str]]()
+        for number, key in enumerate(keys):
+            if counts[key] > 1:
+                seen[key] += 1
+                labels[number] += f" ({shown(self.runs[number].path.name)}, no. {seen[key]})"
+        return labels
+
+
+def read_sources(roots: Iterable[Path]) -> Sources:
+    """Read run folders, or all below folders that hold some; UserError where nothing can be read.
+
+    A damaged config.json or record leaves its run out, a damaged evaluation or gaze summary only itself.
+    """
+    found, seen = Sources(), set()
+    for root in roots:
+        for path in find_runs(root) or [root]:
+            if path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            try:
+                found.runs.append(_read(RunFolder(path), found))
+            except UserError as error:
+                found.leave_out(path, str(error))
+    if not found.runs:
+        reasons = "; ".join(problem["reason"] for problem in found.problems) or "no folder was given"
+        raise UserError(
+            f"There is no run to report ({reasons}): name run folders, or folders that hold some."
+        )
+    found.runs.sort(key=lambda run: (run.game, run.network, run.config.seed, str(run.path)))
+    return found
+
+
+def _read(folder: RunFolder, sources: Sources) -> Source:
+    details = folder.read_config()
+    config = TrainConfig.from_json(details, str(folder.config_file))
+    sittings = read_sittings(folder, details)
+    history = sorted(read_record(folder.record_file), key=lambda row: row["env_step"])
+    gaze, damaged = gaze_summaries(folder)
+    for path, reason in damaged.items():
+        sources.leave_out(path, reason)
+    evaluations = []
+    for path in evaluation_files(folder):
+        try:
+            evaluations.append(read_evaluation(path))
+        except UserError as error:
+            sources.leave_out(path, str(error))
+    return Source(folder.path, config, details, history, sittings, evaluations, gaze)
+
+
+def last_number(history: list[Row], name: str) -> float | None:
+    """The last value of a column that is a finite number."""
+    for row in reversed(history):
+        value = row.get(name)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    return None
