@@ -16,14 +16,23 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+import tests.typechecking  # noqa: E402, F401 (the hook finds it by name)
+
 # On an accelerator float32 would be multiplied in fewer bits than the oracles have.
 jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _hook = install_import_hook(
-    ["fls_jax.ppo.losses", "fls_jax.ppo.update", "fls_jax.ppo.optimiser", "fls_jax.networks"],
-    "beartype.beartype",
+    [
+        "fls_jax.atari",
+        "fls_jax.atari_head",
+        "fls_jax.ppo.losses",
+        "fls_jax.ppo.update",
+        "fls_jax.ppo.optimiser",
+        "fls_jax.networks",
+    ],
+    "tests.typechecking.check",
 )
 _hook.__enter__()
 

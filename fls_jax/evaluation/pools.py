@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from fls_jax.atari.emulator import InfiniteBreakoutPool
 from fls_jax.atari.pool import AtariPool
 
 
+@runtime_checkable
 class EvaluationPool(Protocol):
     """N games that are stepped by environment number."""
 

@@ -149,6 +149,6 @@ def _by_map(maps: Sequence[str], **parts: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _plain(value: np.ndarray) -> float | list[float] | None:
+def _plain(value: np.ndarray | np.floating) -> float | list[float] | None:
     """JSON's numbers; it knows no NaN."""
     return value.tolist() if np.isfinite(value).all() else None

@@ -16,6 +16,7 @@ from fls_jax.ppo.rollout import join_observations
 
 
 @runtime_checkable
+@runtime_checkable
 class RolloutStore(Protocol):
     """The observations of one rollout, step by step; groups of environments take turns in a step."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 LIVE_SECONDS = 0.1
 PLAIN_SECONDS = 10.0
+
+
+_Display = TypeVar("_Display", bound="ProgressDisplay")
 
 
 class ProgressDisplay:
@@ -36,7 +39,7 @@ class ProgressDisplay:
         )
         self._task = self._progress.add_task("", total=total, line=beginning)
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Display) -> _Display:
         self._began = time.monotonic()
         if self._live:
             self._console.print(self._title, style="bold", markup=False)

@@ -216,7 +216,7 @@ class _FirstOfEvery(policy.PreservationPolicy):
         self._interval = interval
 
     def should_preserve(
-        self, checkpoints: Sequence[policy.PolicyCheckpointInfo], *, context: policy.PreservationContext
+        self, checkpoints: Sequence[Any], *, context: policy.PreservationContext
     ) -> list[bool]:
         intervals = [info.step // self._interval for info in checkpoints]
         return [n > before for n, before in zip(intervals, [0, *intervals], strict=False)]
