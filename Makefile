@@ -22,7 +22,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers lock lowest clean
+.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers lock core lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -93,6 +93,9 @@ lock: setup ## Resolve the requirements anew into requirements.txt
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.txt
+
+core: setup ## The core tests alone, e.g. on another Python [VENV=.venv-3.13 PYTHON=python3.13 ARGS]
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(CORE_TESTS) $(ARGS)
 
 lowest: setup ## Core tests with the lowest versions that pyproject.toml allows, in .venv-lowest [ARGS]
 	@$(BIN)/python -m pip install --quiet uv
