@@ -203,6 +203,8 @@ class Report:
     """First play the evaluations that are missing (--games of each agent)."""
     games: int = 32
     """Whole games of an evaluation that --make plays."""
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("attention",)
+    """Saliency methods whose maps are recorded, docs/saliency.md lists them."""
 
 
 @dataclass(frozen=True)

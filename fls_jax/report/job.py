@@ -19,6 +19,7 @@ from fls_jax.report.page import page
 from fls_jax.report.recording import FPS, Recording, clip_record, observed
 from fls_jax.report.sources import Sources, read_sources
 from fls_jax.runs.files import part_of, write_whole
+from fls_jax.saliency import METHODS
 
 MAX_STEPS = 9000
 
@@ -31,6 +32,7 @@ def report(
     greedy: bool = False,
     make: bool = False,
     games: int = 32,
+    methods: Sequence[str] = ("attention",),
 ) -> list[Path]:
     """Write the report of run folders; returns the files, the front page first.
 
@@ -42,14 +44,15 @@ def report(
         greedy: take the most probable action instead of sampling.
         make: first evaluate the latest checkpoint of each run where that was not done.
         games: whole games of such an evaluation.
+        methods: saliency methods whose maps are recorded, of fls_jax.saliency.METHODS.
 
     Raises UserError for what the user can put right.
     """
-    _check(out, steps, seed, games)
+    _check(out, steps, seed, games, methods)
     if make:
         _make_evaluations(read_sources(runs), games)
     sources = read_sources(runs)
-    job = _Job(sources, steps, seed, greedy, _command(runs, out, steps, seed, greedy))
+    job = _Job(sources, steps, seed, greedy, methods, _command(runs, out, steps, seed, greedy, methods))
     try:
         if out.suffix.lower() == ".html":
             return [job.write(sources, out)]
@@ -61,9 +64,17 @@ def report(
 class _Job:
     """One sitting: agents are loaded, play and are observed; documents are written."""
 
-    def __init__(self, sources: Sources, steps: int, seed: int, greedy: bool, command: str) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        steps: int,
+        seed: int,
+        greedy: bool,
+        methods: Sequence[str],
+        command: str,
+    ) -> None:
         self.sources, self.steps, self.seed, self.greedy = sources, steps, seed, greedy
-        self.command = command
+        self.methods, self.command = methods, command
 
     def write(self, sources: Sources, path: Path) -> Path:
         """One page of these runs."""
@@ -123,7 +134,11 @@ class _Job:
                 before = place * self.steps
                 observers.append(
                     observed(
-                        agent_id(number), each, clip, lambda done, b=before: display.count(b + done, "steps")
+                        agent_id(number),
+                        each,
+                        clip,
+                        self.methods,
+                        lambda done, b=before: display.count(b + done, "steps"),
                     )
                 )
         recording = Recording(
@@ -160,8 +175,11 @@ def _make_evaluations(sources: Sources, games: int) -> None:
             evaluate(run.path, settings, step)
 
 
-def _check(out: Path, steps: int, seed: int, games: int) -> None:
+def _check(out: Path, steps: int, seed: int, games: int, methods: Sequence[str]) -> None:
     """UserError for options that cannot work."""
+    for method in methods:
+        if method not in METHODS:
+            raise UserError(f"There is no saliency method {method!r}; choose of: {', '.join(METHODS)}.")
     for name, value, low, high in (
         ("steps", steps, 0, MAX_STEPS),
         ("seed", seed, 0, 2**31 - 1),
@@ -173,9 +191,11 @@ def _check(out: Path, steps: int, seed: int, games: int) -> None:
         raise UserError(f"--out is {out}; let its name end in .html, or name a folder.")
 
 
-def _command(runs: Sequence[Path], out: Path, steps: int, seed: int, greedy: bool) -> str:
+def _command(
+    runs: Sequence[Path], out: Path, steps: int, seed: int, greedy: bool, methods: Sequence[str]
+) -> str:
     words = ["fls", "report", *map(str, runs), "-o", str(out), "--steps", str(steps), "--seed", str(seed)]
-    return shlex.join(words + ["--greedy"] * greedy)
+    return shlex.join([*words, *["--greedy"] * greedy, "--methods", *methods])
 
 
 def _file_name(game: str, taken: set[str]) -> str:

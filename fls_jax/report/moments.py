@@ -62,9 +62,13 @@ def peaks(values: np.ndarray, count: int, apart: int = _APART) -> list[int]:
 
 
 def bookmarks(
-    advantage: np.ndarray, logits: np.ndarray, ends: np.ndarray, games: np.ndarray
+    advantage: np.ndarray,
+    logits: np.ndarray,
+    ends: np.ndarray,
+    games: np.ndarray,
+    change: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """Bookmarks in the order of time: {frame, kind, text}."""
+    """Bookmarks in the order of time: {frame, kind, text}; change: of the policy without the map, if any."""
     found = [_mark(t, "highest", f"highest advantage ({advantage[t]:+.2f})") for t in peaks(advantage, 2)]
     found += [_mark(t, "lowest", f"lowest advantage ({advantage[t]:+.2f})") for t in peaks(-advantage, 2)]
     weight = importance(logits)
@@ -72,6 +76,9 @@ def bookmarks(
         _mark(t, "highlight", f"choice matters (logits span {weight[t]:.1f})")
         for t in peaks(weight, HIGHLIGHTS)
     ]
+    if change is not None:
+        words = "depends on the map (policy changes by"
+        found += [_mark(t, "depends", f"{words} {change[t]:.0%})") for t in peaks(change, 2)]
     for t in np.flatnonzero(ends):
         over = t + 1 < len(games) and games[t + 1] > games[t]
         found.append(_mark(int(t), "life", "game over" if over else "life lost"))

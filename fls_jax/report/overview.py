@@ -11,6 +11,7 @@ import numpy as np
 from fls_jax.networks.geometry import attention_shape
 from fls_jax.networks.specs import NETWORKS
 from fls_jax.networks.summary import parameter_count
+from fls_jax.report.measurements import attention_tables, saliency_tables
 from fls_jax.report.page import shown
 from fls_jax.report.sources import Source, last_number
 from fls_jax.report.tables import Cell, Row, cell, column, row, table
@@ -30,7 +31,8 @@ METRICS = {
 
 def tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
     """All tables of a report."""
-    return [*training_table(runs, labels), *evaluation_tables(runs, labels), *gaze_tables(runs, labels)]
+    makers = (training_table, evaluation_tables, attention_tables, saliency_tables, gaze_tables)
+    return [table for maker in makers for table in maker(runs, labels)]
 
 
 def training_table(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:

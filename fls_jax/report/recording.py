@@ -11,8 +11,8 @@ import numpy as np
 from fls_jax.agent import Agent
 from fls_jax.film.job import Clip, entropy
 from fls_jax.networks.geometry import attention_geometry
-from fls_jax.report.encoding import packed, pictures, quantised, screens
-from fls_jax.report.moments import advantages, bookmarks, effective_area
+from fls_jax.report.encoding import packed, pictures, quantised, screens, unpacked
+from fls_jax.report.moments import advantages, bookmarks, effective_area, policy_change
 from fls_jax.saliency.projection import project
 
 _BATCH = 64
@@ -54,25 +54,82 @@ def clip_record(recording: Recording, player: Agent, observers: list[dict[str, A
         "games": packed(clip.games, "int32"),
         "ends": packed(clip.ends, "uint8"),
         "advantages": packed(advantage),
-        "bookmarks": bookmarks(advantage, clip.logits, clip.ends, clip.games),
+        "bookmarks": bookmarks(
+            advantage, clip.logits, clip.ends, clip.games, _mean_change(recording, observers)
+        ),
         "gaze": None,
         "boxes": None,
         "observers": observers,
     }
 
 
-def observed(name: str, agent: Agent, clip: Clip, report: Report = lambda done: None) -> dict[str, Any]:
-    """What an agent makes of a clip's frames: policy, value, entropy, maps. name: its id in the document."""
+REPLACEMENTS = {
+    "mean": "its mean over the clip, at every moment",
+    "uniform": "the same value everywhere",
+    "shuffled": "its own values, positions shuffled",
+    "other": "the map of another moment of the clip",
+}
+"""What stands in for a map in "what if": fls_jax.networks.replacement's names, in a reader's words."""
+
+
+def _mean_change(recording: Recording, observers: list[dict[str, Any]]) -> np.ndarray | None:
+    """How much the player's policy changes where its map is replaced by its mean; None without attention."""
+    for observer in observers:
+        for each in observer["replacements"]:
+            if observer["agent"] == recording.player and each["name"] == "mean":
+                return unpacked(each["change"])
+    return None
+
+
+def observed(
+    name: str,
+    agent: Agent,
+    clip: Clip,
+    methods: Sequence[str] = ("attention",),
+    report: Report = lambda done: None,
+) -> dict[str, Any]:
+    """What an agent makes of a clip's frames: policy, value, entropy, maps, and what another map would do.
+
+    name: its id in the document. methods: of fls_jax.saliency.METHODS; attention only where there is some.
+    """
     logits, values, attention = _look(agent, clip, report)
     probabilities = softmax(logits)
+    attentive = agent.spec.attention is not None
+    maps = [attention_record(agent, attention)] if attentive and "attention" in methods else []
+    maps += [_method_record(agent, clip, method) for method in methods if method != "attention"]
     return {
         "agent": name,
         "probabilities": packed(probabilities),
         "values": packed(values),
         "entropies": packed([entropy(row.astype(np.float64)) for row in logits]),
-        "maps": [] if agent.spec.attention is None else [attention_record(agent, attention)],
-        "replacements": [],
+        "maps": maps,
+        "replacements": _replaced(agent, clip, probabilities) if attentive else [],
     }
+
+
+def _replaced(agent: Agent, clip: Clip, trained: np.ndarray) -> list[dict[str, Any]]:
+    """Policy and value of every frame under every replacement of the map; trained: the policy as it is."""
+    reference = np.concatenate(list(observations(clip)))
+    records = []
+    for name, label in REPLACEMENTS.items():
+        output = agent.with_attention(name, reference)(reference)
+        probabilities = softmax(output.logits)
+        records.append(
+            {
+                "name": name,
+                "label": label,
+                "probabilities": packed(probabilities),
+                "values": packed(output.value),
+                "change": packed(policy_change(trained, probabilities)),
+            }
+        )
+    return records
+
+
+def _method_record(agent: Agent, clip: Clip, method: str) -> dict[str, Any]:
+    """A method's maps of the most probable action; they lie on the input already."""
+    maps = np.concatenate([agent.saliency(batch, method) for batch in observations(clip)])
+    return map_record(method, method.replace("_", " "), maps)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.report.page import shown
-from fls_jax.runs.contents import Evaluation, evaluation_files, gaze_summaries, read_evaluation, read_sittings
+from fls_jax.runs.contents import (
+    Evaluation,
+    attention_tables,
+    evaluation_files,
+    gaze_summaries,
+    read_evaluation,
+    read_sittings,
+)
 from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.runs.record import Row, read_record
+
+SCORES = ("agent", "method", "target", "metric", "value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Source:
     """A run folder's content, but for its checkpoints.
 
     details: all of config.json. history: the rows of metrics.jsonl by env_step. gaze: its summary.json files.
+    attention: its tables of replaced attention. saliency: the scores of comparisons of methods, by name.
     """
 
     path: Path
@@ -31,6 +43,8 @@ class Source:
     sittings: list[Row]
     evaluations: list[Evaluation]
     gaze: list[dict[str, Any]]
+    attention: list[dict[str, Any]] = field(default_factory=list)
+    saliency: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def game(self) -> str:
@@ -112,7 +126,31 @@ def _read(folder: RunFolder, sources: Sources) -> Source:
             evaluations.append(read_evaluation(path))
         except UserError as error:
             sources.leave_out(path, str(error))
-    return Source(folder.path, config, details, history, sittings, evaluations, gaze)
+    attention: list[dict[str, Any]] = []
+    try:
+        attention = attention_tables(folder)
+    except UserError as error:
+        sources.leave_out(folder.path / "attention", str(error))
+    saliency = _saliency(folder, sources)
+    return Source(folder.path, config, details, history, sittings, evaluations, gaze, attention, saliency)
+
+
+def _saliency(folder: RunFolder, sources: Sources) -> dict[str, pd.DataFrame]:
+    """The scores.csv of every comparison of methods, by the comparison's name."""
+    found = {}
+    for path in sorted(folder.path.glob("saliency/*/scores.csv")):
+        try:
+            table = pd.read_csv(path)
+            missing = set(SCORES) - set(table.columns)
+            if missing:
+                raise ValueError(f"it lacks the columns {', '.join(sorted(missing))}")
+            numbers = ["value", "low", "high"]
+            table[numbers] = table[numbers].astype(float)
+        except (OSError, ValueError) as error:
+            sources.leave_out(path, f"{path} is no table of saliency scores ({error}): set it aside.")
+            continue
+        found[shown(path.parent.name)] = table.astype(dict.fromkeys(SCORES[:4], str))
+    return found
 
 
 def last_number(history: list[Row], name: str) -> float | None:

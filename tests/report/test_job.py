@@ -243,3 +243,75 @@ def test_the_infinite_game_is_not_compared_with_the_game(tmp_path):
     table = tables(document_of(path))["evaluation"]
     assert texts(table, "environment") == ["Breakout", "BreakoutInfinite"]
     assert not any("best" in cell for row in table["rows"] for cell in row["cells"].values())
+
+
+def test_what_if_is_the_agent_with_another_map(document, clip, pair):
+    agent = fls_jax.load_agent(pair[1])
+    seen = np.stack([np.moveaxis(clip.observation(t), 0, -1) for t in range(STEPS)])
+    baseline, attentive = document["clips"][1]["observers"]
+    assert baseline["replacements"] == []
+    assert [each["name"] for each in attentive["replacements"]] == ["mean", "uniform", "shuffled", "other"]
+    trained = softmax(agent(seen).logits.astype(float), axis=1)
+    for each in attentive["replacements"]:
+        output = agent.with_attention(each["name"], seen)(seen)
+        policy = softmax(output.logits.astype(float), axis=1)
+        np.testing.assert_allclose(unpacked(each["probabilities"]), policy, atol=1e-3)
+        np.testing.assert_allclose(unpacked(each["values"]), output.value, rtol=2e-3, atol=1e-4)
+        change = np.maximum(policy - trained, 0).sum(axis=1)
+        np.testing.assert_allclose(unpacked(each["change"]), change, atol=1e-4)
+    change = unpacked(attentive["replacements"][0]["change"])
+    marked = [mark["frame"] for mark in document["clips"][1]["bookmarks"] if mark["kind"] == "depends"]
+    assert np.argmax(change) in marked
+
+
+def test_maps_of_other_methods_are_recorded_where_asked_for(pair, tmp_path):
+    (path,) = report(pair[:1], tmp_path / "r.html", steps=5, seed=SEED, methods=("attention", "gradient"))
+    (record,) = document_of(path)["clips"][0]["observers"][0]["maps"]
+    agent = fls_jax.load_agent(pair[0])
+    clip = play(agent, 5, SEED)
+    seen = np.stack([np.moveaxis(clip.observation(t), 0, -1) for t in range(5)])
+    expected = agent.saliency(seen, "gradient")
+    stored = unpacked_pictures(record["values"])
+    values = record["low"] + (record["high"] - record["low"]) * stored / np.iinfo(stored.dtype).max
+    np.testing.assert_allclose(values, expected, atol=(record["high"] - record["low"]) / 254)
+    with pytest.raises(UserError, match="no saliency method 'tea leaves'"):
+        report(pair, tmp_path / "r.html", methods=("tea leaves",))
+
+
+def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
+    folder = write_agent(tmp_path / "run", "cnn_sparse_fls_pool", [1, 2])
+    scores = folder / "saliency" / "64-10-1000" / "scores.csv"
+    scores.parent.mkdir(parents=True)
+    scores.write_text(
+        "agent,method,target,metric,value,low,high,n\n"
+        "me,gradient,action,lift:ball,3,2.5,3.5,10\nme,gradient,action,ssim:conv1,0.1,,,10\n"
+        "me,random,action,lift:ball,1,0.9,1.1,10\nme,gradient - random,action,lift:ball,2,1.5,2.5,10\n"
+    )
+    (folder / "saliency" / "bad").mkdir()
+    (folder / "saliency" / "bad" / "scores.csv").write_text("a,b\n1,2\n")
+    row = {
+        "games": 4,
+        "mean": 9.0,
+        "human_normalised": None,
+        "kl": {"mean": 0.0},
+        "value_change": {"mean": 0.0},
+    }
+    other = row | {"mean": 2.0, "difference": -7.0, "difference_interval_95": [-9.0, -5.0]}
+    content = {"env_step": STEP, "game": "Breakout", "network": "x", "map": {}}
+    content |= {"replacements": {"trained": row, "mean": other}}
+    (folder / "attention").mkdir()
+    (folder / "attention" / f"{STEP}-standard.json").write_text(json.dumps(content))
+    (path,) = report([folder], tmp_path / "r.html", steps=0)
+    found = document_of(path)
+    jsonschema.validate(found, schema())
+    used = tables(found)["replacement"]
+    assert texts(used, "map") == ["as trained", "mean"]
+    assert used["rows"][1]["cells"]["difference"] == {"value": -7, "low": -9, "high": -5}
+    compared = next(table for name, table in tables(found).items() if name.startswith("saliency"))
+    assert [(row["kind"], row["cells"]["lift:ball"]["value"]) for row in compared["rows"]] == [
+        ("agent", 3),
+        ("control", 1),
+        ("difference", 2),
+    ]
+    assert compared["rows"][0]["cells"]["lift:ball"]["best"] is True
+    assert "bad" in found["problems"][0]["path"]

@@ -1,0 +1,105 @@
+"""The tables of replaced attention and of compared saliency methods, from run folders."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
+
+from fls_jax.report.page import shown
+from fls_jax.report.sources import Source
+from fls_jax.report.tables import Cell, cell, column, row, table
+from fls_jax.saliency import METHODS
+
+_SHOWN = (
+    (r"insertion_background_probability", "insertion", "high", "area under the action's probability"),
+    (r"deletion_background_probability", "deletion", "low", "area under the action's probability"),
+    (r"lift:.+", None, "high", "share of the mass on the object over its share of the area"),
+    (r"pointing:.+", None, "high", "how often the maximum lies on the object"),
+    (r"erasure:(policy|value)", None, "high", "rank correlation with what erasing the object changes"),
+    (r"effective_area", "effective area", None, "1 where all pixels are alike"),
+    (r"ms_per_frame", "ms/frame", "low", "time of one map"),
+)
+
+
+def attention_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
+    """Is the map used? Whole games with another map in its place."""
+    columns = [
+        column("agent", "agent", "text"),
+        column("map", "map", "text"),
+        column("games", "games"),
+        column("mean", "mean return"),
+        column("difference", "less as trained", meaning="With its 95% interval over games"),
+        column("kl", "KL (nats)", meaning="Of the policy from the one as trained, mean over frames"),
+    ]
+    rows = []
+    for run, label in zip(runs, labels, strict=True):
+        for content in run.attention:
+            for name, values in content["replacements"].items():
+                kind = "agent" if name == "trained" else "control"
+                rows.append(row({"agent": cell(f"{run.game}, {label}"), **_replaced(name, values)}, kind))
+    if not rows:
+        return []
+    note = (
+        "The same agent plays whole games with its map replaced; a difference whose interval holds 0 is none."
+    )
+    return [table("replacement", "Is the map used?", columns, rows, "measurements", [note])]
+
+
+def _replaced(name: str, values: dict[str, Any]) -> dict[str, Cell]:
+    return {
+        "map": cell("as trained" if name == "trained" else shown(name)),
+        "games": cell(values["games"]),
+        "mean": cell(values["mean"]),
+        "difference": cell(values.get("difference"), *values.get("difference_interval_95", (None, None))),
+        "kl": cell(values["kl"].get("mean")),
+    }
+
+
+def saliency_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
+    """Saliency methods compared: a table a run, comparison, agent and target; controls apart."""
+    found = []
+    for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        for name, scores in run.saliency.items():
+            pairs = scores[["agent", "target"]].drop_duplicates()
+            for agent, target in zip(pairs["agent"], pairs["target"], strict=True):
+                part = scores[(scores["agent"] == agent) & (scores["target"] == target)]
+                what = f"frames {name}, {shown(agent)}, target {shown(target)}"
+                title = f"Saliency methods: {run.game}, {label}, {what}"
+                found.append(_saliency_table(f"saliency-{number}-{len(found)}", title, part))
+    return found
+
+
+def _saliency_table(name: str, title: str, scores: pd.DataFrame) -> dict[str, Any]:
+    metrics = _metrics(list(dict.fromkeys(scores["metric"])))
+    columns = [column("method", "method", "text")]
+    columns += [column(m, label, better=better, meaning=meaning) for m, label, better, meaning in metrics]
+    cells: dict[str, dict[str, Cell]] = {}
+    for each in scores.to_dict("records"):
+        own = cells.setdefault(each["method"], {"method": cell(shown(each["method"]))})
+        own[each["metric"]] = cell(each["value"], each["low"], each["high"])
+    wanted = {"method", *(metric for metric, *_ in metrics)}
+    rows = [
+        row({metric: found for metric, found in own.items() if metric in wanted}, _kind(method))
+        for method, own in cells.items()
+    ]
+    note = "Intervals are over whole games, differences on the same frames. docs/saliency.md has all metrics."
+    return table(name, title, columns, rows, "measurements", [note])
+
+
+def _metrics(names: list[str]) -> list[tuple[str, str, str | None, str]]:
+    """Those that a reader is shown, in the order of _SHOWN."""
+    return [
+        (metric, shown(label or metric), better, meaning)
+        for pattern, label, better, meaning in _SHOWN
+        for metric in names
+        if re.fullmatch(pattern, metric)
+    ]
+
+
+def _kind(method: str) -> str:
+    if " - " in method:
+        return "difference"
+    known = METHODS.get(method)
+    return "control" if known is not None and known.family == "control" else "agent"
