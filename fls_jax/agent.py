@@ -194,7 +194,7 @@ class Agent:
         """The agent, observations and targets as methods and measures of saliency take them."""
         numbers = tuple(self._target(target) for target in targets)
         observations = self._check(observations)
-        return Question(self._built.forward, self.params, observations, numbers, jax.random.key(0))
+        return Question(self._built.forward, self._weights, observations, numbers, jax.random.key(0))
 
     def with_params(self, params: Params) -> Agent:
         """The same agent with other parameters of the same shapes."""

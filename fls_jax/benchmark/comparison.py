@@ -36,6 +36,8 @@ from fls_jax.saliency.question import Target
 _SLICE = 32
 SANITY_FRAMES = 16
 MAPS_SEED = 0
+FRESH = 10_000
+"""Added to the training's seed for fresh weights: its own first ones are not independent of the trained."""
 NO_ATTENTION = "has no attention"
 
 
@@ -76,7 +78,7 @@ class Comparison:
             results,
             stop,
         )
-        self.untrained = agent.untrained(agent.config.seed)
+        self.untrained = agent.untrained(agent.config.seed + FRESH)
         self.name = f"{agent.game}/{agent.network}/{agent.step}"
         self.failures: dict[str, str] = {}
         self.acted = next((t for t in settings.targets if t not in ("policy", "value")), None)
@@ -272,6 +274,7 @@ def identity(agent: Agent, frames: FrameSet, settings: Settings) -> dict[str, An
         "faithful": settings.faithful,
         "sanity_frames": SANITY_FRAMES,
         "key": MAPS_SEED,
+        "untrained_seed": agent.config.seed + FRESH,
     }
 
 

@@ -87,7 +87,7 @@ def test_numbers_and_differences_are_those_of_the_maps(run, folder):
     masks = masks_of(things, "player", 9, (84, 84))
     table = pd.read_csv(folder / "scores.csv").set_index(["agent", "method", "target", "metric"])
     lifts = {}
-    for label, each in (("", agent), (" untrained", agent.untrained(agent.config.seed))):
+    for label, each in (("", agent), (" untrained", agent.untrained(agent.config.seed + comparison.FRESH))):
         maps = each.saliency(frames.observations, "gradient", "value").astype(float)
         mass = np.array(
             [m[k].sum() / m.sum() if k.any() else np.nan for m, k in zip(maps, masks, strict=True)]
