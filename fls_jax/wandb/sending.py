@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 
 from fls_jax.errors import UserError
 from fls_jax.runs.record import Row
-from fls_jax.wandb.service import Identity, briefly, import_wandb, init_run, log_row, present
+from fls_jax.wandb.service import START_SECONDS, Identity, briefly, import_wandb, init_run, log_row, present
 
 Columns = Mapping[str, Sequence[Any]]
 # How long it may take to send what is left at the end of a run.
 SEND_SECONDS = 1800.0
+
+
+STORED_SECONDS = 10.0
+"""How long a file that was uploaded may take to be listed."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,18 @@ def send_history(
 def send_content(content: Content, identity: Identity, config: Row, folder: Path, online: bool) -> str | None:
     """Send the result of a job, or write it as an offline run; what W&B already has is not sent again.
 
-    Arguments, result and errors are those of `send_history`.
+    Arguments, result and errors are those of `send_history`. A content counts as sent where W&B has its
+    tables and films as well, whole: one whose upload failed or was cut off is sent again.
     """
     wandb = import_wandb()
+    has_files = bool(content.tables or content.videos)
     with _sending(identity, config, folder, online) as run:
-        digest = _digest(content)
-        if run.summary.get("digest") != digest:
+        digest = digest_of(content)
+        sent = run.summary.get("digest") == digest
+        if sent and online and has_files:
+            before = sent_files(run)
+            sent = bool(before) and not missing_files(wandb, run, before)
+        if not sent:
             row: Row = {**content.row, "digest": digest}
             for name, columns in content.tables.items():
                 rows: list[Any] = [list(values) for values in zip(*columns.values(), strict=True)]
@@ -85,7 +96,36 @@ def send_content(content: Content, identity: Identity, config: Row, folder: Path
             for name, file in content.videos.items():
                 row[name] = wandb.Video(str(file), format="mp4")
             run.log(present(row))
-        return run.url if online else None
+        address = run.url if online else None
+    if online and not sent and (missing := missing_files(wandb, run, sent_files(run), STORED_SECONDS)):
+        raise UserError(
+            f"W&B has not taken {', '.join(missing)} of the {identity.job_type} run {identity.id}: the same "
+            "command again sends what is missing."
+        )
+    return address
+
+
+def sent_files(run: Any) -> dict[str, int]:
+    """The tables and films of a run by name, with their sizes, as this process has sent them or W&B says."""
+    home = Path(run.dir)
+    ours = {path.relative_to(home).as_posix(): path.stat().st_size for path in home.glob("media/**/*.*")}
+    theirs = (dict(value) for value in dict(run.summary).values() if hasattr(value, "keys"))
+    return ours or {value["path"]: value["size"] for value in theirs if {"path", "size"} <= value.keys()}
+
+
+def missing_files(wandb: Any, run: Any, wanted: dict[str, int], patience: float = 0.0) -> list[str]:
+    """Which of these files W&B does not have in full, after so many seconds of waiting for them."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            stored = wandb.Api(timeout=int(START_SECONDS)).run(f"{run.entity}/{run.project}/{run.id}")
+            sizes = {file.name: file.size for file in stored.files(list(wanted))}
+        except Exception as error:
+            raise UserError(f"W&B does not say what it has of run {run.id} ({briefly(error)}).") from error
+        missing = [name for name, size in wanted.items() if sizes.get(name) != size]
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(1.0)
 
 
 @contextlib.contextmanager
@@ -117,7 +157,7 @@ def _sending(identity: Identity, config: Row, folder: Path, online: bool) -> Gen
         ) from error
 
 
-def _digest(content: Content) -> str:
+def digest_of(content: Content) -> str:
     """The same for the same content."""
     digest = hashlib.sha256(json.dumps([content.row, content.tables], sort_keys=True).encode())
     for name, file in sorted(content.videos.items()):

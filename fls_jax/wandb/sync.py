@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shlex
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from fls_jax.runs.contents import (
     read_evaluation,
     videos,
 )
+from fls_jax.runs.files import write_whole
 from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.runs.record import Row, read_record
-from fls_jax.wandb.sending import Content, check_online, send_content, send_history
+from fls_jax.wandb.sending import Content, check_online, digest_of, send_content, send_history
 from fls_jax.wandb.service import Identity, JobType, keep_run_id, run_id
 
 
@@ -73,10 +75,11 @@ def sync(root: Path, project: str = "fls-jax", offline: Path | None = None, dry_
         raise UserError(f"There is no run below {root}: a run is a folder with a config.json.")
     if not dry_run and offline is None:
         check_online("or write offline runs with --offline DIR")
-    failed = []
+    failed, parcels = [], 0
     for path in folders:
         try:
             for parcel in pack(RunFolder(path), project):
+                parcels += 1
                 where = "not sent" if dry_run else _send(parcel, path, offline)
                 print(f"{path}  {parcel.describe()}  -> {where}", flush=True)
         except UserError as error:
@@ -84,8 +87,11 @@ def sync(root: Path, project: str = "fls-jax", offline: Path | None = None, dry_
             failed.append(str(path))
     if failed:
         raise UserError(f"{len(failed)} of {len(folders)} runs were not sent whole: {', '.join(failed)}.")
-    if offline is not None and not dry_run:
-        print(f"`wandb sync {offline / 'wandb'}/offline-run-*` sends them from a machine with a key.")
+    if not parcels:
+        print(f"The runs below {root} hold nothing to send yet: no record, evaluation, gaze result or film.")
+    elif offline is not None and not dry_run:
+        files = shlex.quote(str(offline / "wandb")) + "/offline-run-*"
+        print(f"`wandb sync {files}` sends them from a machine with a key.")
 
 
 def _send(parcel: Parcel, path: Path, offline: Path | None) -> str:
@@ -98,11 +104,45 @@ def _send(parcel: Parcel, path: Path, offline: Path | None) -> str:
             raise UserError(
                 f"{offline} cannot be written ({error.strerror}): choose another folder."
             ) from error
-        address = parcel.send(files, online=offline is None)
+        written = None if offline is None else _Written(offline)
+        left = parcel if written is None else written.rest(parcel)
+        if left is None:
+            return f"in {offline} already"
+        address = left.send(files, online=offline is None)
+        if written is not None:
+            written.add(parcel)
     if parcel.identity.job_type == "train":
         with contextlib.suppress(OSError):  # without it the id follows from the run, the same every time
             keep_run_id(path / "wandb", "train", parcel.identity.id)
     return address or f"offline run {parcel.identity.id} in {offline}"
+
+
+class _Written:
+    """What offline runs of a folder hold, so that writing them again adds only what is new.
+
+    FOLDER/wandb/written.json: for each run's id the last env_step of a training, the digest of a content.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "wandb" / "written.json"
+        try:
+            self._known: dict[str, Any] = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+
+    def rest(self, parcel: Parcel) -> Parcel | None:
+        """What is new of a parcel, None where nothing is."""
+        known = self._known.get(parcel.identity.id)
+        if not isinstance(parcel.what, list):
+            return None if known == digest_of(parcel.what) else parcel
+        rows = [row for row in parcel.what if not isinstance(known, int) or row["env_step"] > known]
+        return replace(parcel, what=rows) if rows else None
+
+    def add(self, parcel: Parcel) -> None:
+        """Remember that all of a parcel is written."""
+        what = parcel.what
+        self._known[parcel.identity.id] = what[-1]["env_step"] if isinstance(what, list) else digest_of(what)
+        write_whole(self._file, json.dumps(self._known, indent=1) + "\n")
 
 
 def pack(folder: RunFolder, project: str) -> list[Parcel]:
@@ -202,7 +242,8 @@ def evaluation_content(evaluation: Evaluation) -> Content:
     """
     summary = evaluation.summary
     numbers = {name: summary[name] for name in ("mean", "std", "median", "iqm", "mean_steps", "games")}
-    numbers["low"], numbers["high"] = summary["interval_95"]["mean"]
+    if evaluation.interval is not None:
+        numbers["low"], numbers["high"] = evaluation.interval
     if summary.get("human_normalised"):
         numbers["human_normalised"] = summary["human_normalised"]["mean"]
     environment, greedy = evaluation.environment, evaluation.greedy

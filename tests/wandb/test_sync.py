@@ -166,6 +166,51 @@ def test_online_once_and_again_without_duplicates(tmp_path):
         assert len(film.history) == 1
 
 
+def test_a_film_whose_upload_was_refused_is_sent_again(tmp_path):
+    path = write_run(tmp_path / "a", CELL, [])
+    (path / "video").mkdir()
+    (path / "video" / "2048.mp4").write_bytes(b"a film")
+    with wandb_server("file_stream") as server:
+        access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        server.refuses_media = True
+        refused = fls("sync", path, home=tmp_path, **access)
+        assert refused.returncode == 2
+        assert "W&B has not taken media/videos/video/Pong_0_" in refused.stdout
+        (film,) = server.runs.values()
+        assert b"a film" not in film.files.values()
+        server.refuses_media = False
+        again = fls("sync", path, home=tmp_path, **access)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert b"a film" in film.files.values()
+        assert film.summary["digest"]  # which had been there since the first time
+
+
+def test_offline_again_adds_only_what_is_new(tmp_path):
+    path = write_run(tmp_path / "a", CELL, [None, 1.0], updates=[1, 2])
+    write_evaluation(path, [3.0, 5.0])
+    out = tmp_path / "my runs"
+    first = fls("sync", path, "--offline", out, home=tmp_path)
+    assert f"`wandb sync '{out}/wandb'/offline-run-*`" in first.stdout
+    written = sorted(out.glob("wandb/offline-run-*"))
+    assert len(written) == 2
+    again = fls("sync", path, "--offline", out, home=tmp_path)
+    assert again.stdout.count(f"-> in {out} already") == 2
+    assert sorted(out.glob("wandb/offline-run-*")) == written
+    with (path / "metrics.jsonl").open("a") as record:
+        record.write(json.dumps(row(3, 5.0)) + "\n")
+    fls("sync", path, "--offline", out, home=tmp_path)
+    (new,) = set(out.glob("wandb/offline-run-*")) - {*written}
+    (file,) = new.glob("*.wandb")
+    assert [line["env_step"] for line in history(inspect(file))] == [3072]
+
+
+def test_offline_with_nothing_to_send_names_no_folder(tmp_path, capsys):
+    write_run(tmp_path / "a", CELL, [])
+    sync(tmp_path, offline=tmp_path / "out")
+    assert "hold nothing to send yet" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_key_is_told_with_code_2(tmp_path):
     path = write_run(tmp_path / "a", CELL, [1.0])
     with wandb_server(refuses=True) as server:

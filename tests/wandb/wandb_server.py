@@ -57,6 +57,7 @@ class WandbServer(ThreadingHTTPServer):
 
     With `file_stream` among the answered it also takes histories and files, resumes runs, and keeps views.
 
+    refuses_media: while it is set, uploads of tables and films are answered with 403.
     calls: (operation or path, its variables), in the order of arrival. runs: by id. views: workspaces and
     reports, the variables of each by id.
     """
@@ -69,11 +70,14 @@ class WandbServer(ThreadingHTTPServer):
         self.calls: list[tuple[str, Any]] = []
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.refuses_media = False
         self.over = threading.Event()
         self.answers = {
             "UpsertBucket": self.start,
             "RunResumeStatus": self.resume,
             "CreateRunFiles": self.upload_addresses,
+            "Run": self.describe,
+            "RunFiles": self.list_files,
             "upsertView": self.keep_view,
             "UpsertView2": self.keep_view,
         }
@@ -116,6 +120,25 @@ class WandbServer(ThreadingHTTPServer):
         if "wandb-summary.json" in files:
             run.summary = json.loads(files["wandb-summary.json"]["content"][-1])
 
+    def describe(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to Run, the public interface's question for a run."""
+        run = self.runs[variables["name"]]
+        about = {"id": "b1", "name": variables["name"], "projectId": 1, "state": "finished"}
+        about |= {"config": "{}", "systemMetrics": "{}", "summaryMetrics": json.dumps(run.summary)}
+        return {"project": {"run": about}}
+
+    def list_files(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The answer to RunFiles: of the files named, those that are here."""
+        files = self.runs[variables["name"]].files
+        edges = [
+            {"cursor": name, "node": {"id": name, "name": name, "sizeBytes": len(files[name])}}
+            for name in variables["fileNames"]
+            if name in files
+        ]
+        page = {"endCursor": None, "hasNextPage": False}
+        found = {"fileCount": len(files), "files": {"edges": edges, "pageInfo": page}}
+        return {"project": {"internalId": 1, "run": found}}
+
     def keep_view(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The answer to upsertView."""
         identity = variables.get("id") or f"view{len(self.views) + 1}"
@@ -153,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(server, WandbServer)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         request = json.loads(body) if self.path == "/graphql" else {}
-        named = re.match(r"\s*(?:query|mutation)\s+(\w+)", request.get("query", ""))
+        named = re.match(r"(?:\s|#.*\n)*(?:query|mutation)\s+(\w+)", request.get("query", ""))
         operation = request.get("operationName") or (named[1] if named else self.path)
         variables = request.get("variables") or {}
         server.calls.append((operation, variables))
@@ -165,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(200, {})
         elif streaming and self.path.startswith("/upload/"):
             _, _, run, name = self.path.split("/", 3)
+            if server.refuses_media and name.startswith("media/"):
+                self.reply(403, {})
+                return
             server.runs[run].files[name] = body
             self.reply(200, {})
         elif streaming and operation in server.answers:
