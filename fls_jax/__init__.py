@@ -29,9 +29,20 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in ("metrics", "saliency"):
         return importlib.import_module(f"fls_jax.{name}")
+    if name == "__version__":
+        return _version()
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fls_jax' has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fls-jax")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def __dir__() -> list[str]:

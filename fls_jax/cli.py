@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+import fls_jax
 from fls_jax.atari_head.metadata import TrialFilter
 from fls_jax.config import PRESETS, TrainConfig
+from fls_jax.errors import UserError
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.process.allocator import restart_with_settings
 
@@ -70,6 +72,10 @@ class Evaluate:
     """Which maps multiply the features, of: trained, mean, uniform, shuffled, other, constant:V."""
     fresh: bool = False
     """Set an earlier result aside (renamed to <name>.old-<n>) and start anew."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: RUN/evaluation)")
+    ] = None
+    """Folder for the result, for a run that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,8 @@ class Gaze:
     controls: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: all controls)")] = True
     """Leave out the controls, for speed."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(optional)")] = None
-    """Write the study over all runs here: mean and std over seeds, the paper's figures beside them."""
+    """Write the study over all runs here: mean and std over seeds, the paper's figures beside them; and the
+    results of runs that cannot be written."""
     video: bool = False
     """Film every trial with its gaze and saliency: RUN/video/<env_step>-gaze-<trial>.mp4."""
     fresh: bool = False
@@ -262,6 +269,10 @@ class Networks:
 
 def run(arguments: Sequence[str]) -> None:
     """Parse `arguments` (without the program's name) and run the command they name."""
+    if list(arguments) == ["--version"]:
+        print(f"fls {fls_jax.__version__}")
+        return
+    check_no_empty_value(arguments)
     match parse(arguments):
         case Train() as command:
             if command.allocator == "tuned":
@@ -282,10 +293,12 @@ def run(arguments: Sequence[str]) -> None:
 
             check_machine()
             if command.attention in ((), ("trained",)):
-                evaluate(command.run, command.settings, command.step, command.fresh)
+                evaluate(command.run, command.settings, command.step, command.fresh, command.out)
             else:
                 from fls_jax.evaluation.attention_job import evaluate_attention
 
+                if command.out is not None:
+                    raise UserError("--out is for evaluations of attention as it was trained: leave it out.")
                 evaluate_attention(
                     command.run, command.settings, command.attention, command.step, command.fresh
                 )
@@ -333,6 +346,14 @@ def run(arguments: Sequence[str]) -> None:
             print_networks()
 
 
+def check_no_empty_value(arguments: Sequence[str]) -> None:
+    """UserError where a value is empty, as an unset shell variable is: a path would be the current folder."""
+    for before, argument in zip(["fls", *arguments], arguments, strict=False):
+        name = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else before
+        if not argument or name != before:
+            raise UserError(f"The value of {name} is empty: give one, or leave the option out.")
+
+
 def parse(
     arguments: Sequence[str],
 ) -> (
@@ -372,7 +393,8 @@ def parse(
     return tyro.cli(
         command,
         prog="fls",
-        description="Free-Lunch Saliency: train attention agents on Atari and look through their eyes.",
+        description="Free-Lunch Saliency: train attention agents on Atari and look through their eyes. "
+        "`fls --version` tells the version.",
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )

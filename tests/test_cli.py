@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib.metadata
 import inspect
 import os
 import re
@@ -20,6 +21,7 @@ import fls_jax.config
 from fls_jax.atari.pool import games
 from fls_jax.cli import Games, Networks, Train, parse
 from fls_jax.config import PRESETS, TrainConfig
+from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS
 from tests.processes import run_fls, run_python
 
@@ -240,3 +242,23 @@ def test_control_c_is_no_traceback(monkeypatch, capsys):
         fls_jax.__main__.main()
     assert caught.value.code == 130
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_version_is_the_packages(capsys):
+    fls_jax.cli.run(["--version"])
+    assert capsys.readouterr().out == f"fls {importlib.metadata.version('fls-jax')}\n"
+    assert fls_jax.__version__ == importlib.metadata.version("fls-jax")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["train", "--run-dir", "", "--fresh"], "--run-dir"),
+        (["train", "--run-dir=", "--fresh"], "--run-dir"),
+        (["evaluate", ""], "evaluate"),
+    ],
+)
+def test_an_empty_value_is_not_the_current_folder(arguments, name):
+    """As of `--run-dir "$UNSET"`."""
+    with pytest.raises(UserError, match=f"The value of {name} is empty"):
+        fls_jax.cli.run(arguments)

@@ -161,7 +161,7 @@ def evaluation_table(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         for evaluation in run.evaluations:
             summary = evaluation.summary
-            low, high = summary["interval_95"]["mean"]
+            low, high = evaluation.interval or (np.nan, np.nan)
             normalised = summary.get("human_normalised") or {}
             names = ("games", "mean", "std", "median", "iqm", "mean_steps")
             rows.append(

@@ -26,7 +26,7 @@ from experiments.commands.ship import HOME, replacing
 from experiments.data.grid import MAIN_NETWORKS, PILOT
 from experiments.pages.plots import draw_curves
 from experiments.pages.presentation import Empty, Table, drawing_settings, save_figure, write_table
-from experiments.pages.tables import million, number, rules_between_games, with_std
+from experiments.pages.tables import between, million, number, rules_between_games, with_std
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.evaluation.job import evaluate
@@ -163,7 +163,6 @@ def demo_table(played: Sequence[Played]) -> Table:
         train, now = each.config, each.games.summary
         facts = train["pretrained"]
         recorded = facts["evaluations"][0]["summary"]
-        low, high = recorded["interval_95"]["mean"]
         published = paper.score(train["game"], train["network"])
         rows.append(
             [
@@ -175,7 +174,7 @@ def demo_table(played: Sequence[Played]) -> Table:
                 f"{number(now['min'])} to {number(now['max'])}",
                 f"{recorded['games']:,}",
                 with_std(recorded["mean"], recorded["std"]),
-                f"{number(low)} to {number(high)}",
+                between(recorded["interval_95"]["mean"]),
                 with_std(*published) if published else Empty("none"),
             ]
         )
@@ -188,8 +187,7 @@ def demo_table(played: Sequence[Played]) -> Table:
                 "mean_now": now["mean"],
                 "games": recorded["games"],
                 "mean": recorded["mean"],
-                "low": low,
-                "high": high,
+                **dict(zip(("low", "high"), recorded["interval_95"]["mean"] or (None, None), strict=True)),
                 "paper_mean": published.mean if published else None,
             }
         )

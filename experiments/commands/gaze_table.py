@@ -18,9 +18,11 @@ import tyro
 
 from experiments.commands.command_line import run_command
 from experiments.pages.presentation import Empty, Table
+from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import percent
+from fls_jax.gaze.tables import DEAD_ATTENTION
 from fls_jax.runs.contents import DIFFERENCE, gaze_rows, read_gaze_summary
 
 
@@ -75,6 +77,10 @@ def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> T
     ]
     if any(row[0].startswith(DIFFERENCE) for row in rows):
         notes.append("Differences: the model's score less the control's on the same frames.")
+    if summary.get("dead_attention"):
+        notes.append(f"The model: {DEAD_ATTENTION}.")
+    if averaged := summary["trials"].get("averaged"):
+        notes.append(f"Trial {', '.join(map(str, averaged))}: {AVERAGED}.")
     if not summary["complete"]:
         notes.append("The pass was interrupted: not all its trials are scored.")
     return Table(

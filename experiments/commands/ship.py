@@ -98,6 +98,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
         "last_step": end,
         "seconds_total": last.get("seconds_total"),
         "eprewmean": last.get("eprewmean"),
+        "attention_mean": last.get("attention_mean"),
         "sittings": [row for row in read_sittings(folder, config) if row["env_step"] < step],
         "evaluations": evaluations,
     }

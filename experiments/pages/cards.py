@@ -7,10 +7,11 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.pages.presentation import markdown_row
-from experiments.pages.tables import commits, machines, million, number, with_std
+from experiments.pages.tables import between, commits, machines, million, number, with_std
 from fls_jax.config import TrainConfig
 from fls_jax.networks.specs import network_spec
 from fls_jax.networks.summary import describe, parameter_count
+from fls_jax.saliency.projection import DEAD
 from fls_jax.statistics import paper
 
 _FEW_GAMES = 100
@@ -51,7 +52,7 @@ def _scores(facts: dict[str, Any]) -> str:
     rows = []
     for each in facts["evaluations"]:
         summary = each["summary"]
-        low, high = summary["interval_95"]["mean"]
+        interval = summary["interval_95"]["mean"]
         actions = "most probable" if each["greedy"] else "sampled"
         rows.append(
             [
@@ -60,7 +61,7 @@ def _scores(facts: dict[str, Any]) -> str:
                 each["protocol"],
                 f"{summary['games']:,}",
                 with_std(summary["mean"], summary["std"]),
-                f"{number(low)} to {number(high)}",
+                between(interval),
                 number(summary["iqm"]),
             ]
         )
@@ -140,6 +141,12 @@ def _limits(train: TrainConfig, facts: dict[str, Any]) -> str:
     step, evaluation = facts["env_step"], facts["evaluations"][0]
     summary = evaluation["summary"]
     limits = []
+    attention = facts.get("attention_mean")
+    if attention is not None and attention < DEAD:
+        limits.append(
+            f"Its attention has died (mean {attention:.1e} at the end of the record): it no longer sees its "
+            "input, and its maps mean nothing."
+        )
     if not _finished(facts):
         limits.append(
             f"Training was not finished: {step:,} of {facts['last_step']:,} steps; the learning rate had not "

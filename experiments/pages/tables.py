@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,11 @@ def number(value: float) -> str:
     """A return as tables show it: one decimal below 100."""
     digits = 1 if abs(value) < 99.95 else 0
     return f"{value:,.{digits}f}"
+
+
+def between(interval: Sequence[float] | None) -> str:
+    """An interval of returns; a single game has none."""
+    return "none" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
 def with_std(mean: float, std: float) -> str:

@@ -47,6 +47,18 @@ def resolve_game(name: str) -> str:
 GAME_BYTES = 1_200_000
 """Memory that a game takes, emulator and frames; measured on Pong."""
 
+
+def note_on_name(name: str, sticky_actions: float = 0.0) -> str | None:
+    """What an environment of this name is elsewhere and is not here, in a sentence; None if nothing."""
+    lower = name.strip().lower()
+    notes = []
+    if "-ram" in lower:
+        notes.append("its observations are the emulator's memory; here they are screens")
+    if not sticky_actions and (lower.startswith("ale/") or lower.endswith("-v0")):
+        notes.append("its actions stick with probability 0.25; here that takes --sticky-actions 0.25")
+    return f"Note: elsewhere {name} is another environment: {'; '.join(notes)}." if notes else None
+
+
 # Returns, lengths and environments of no games.
 _NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
 _COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}

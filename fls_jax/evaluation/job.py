@@ -35,14 +35,16 @@ def evaluate(
     settings: EvaluationSettings,
     step: int | None = None,
     fresh: bool = False,
+    out: Path | None = None,
 ) -> Path | None:
     """Play whole games with a run's agent and write `evaluation/<env_step>-<mode>.json` in its folder.
 
     Returns the result's path, or None where a signal stopped the evaluation: the same call, not fresh, goes
     on. step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
+    out: the folder for the result, in place of the run's `evaluation/` (of a run that cannot be written).
     Raises UserError for whatever the user can put right.
     """
-    return evaluate_agent(run_dir, load_agent(run_dir, step), settings, fresh)
+    return evaluate_agent(run_dir, load_agent(run_dir, step), settings, fresh, out)
 
 
 def result_path(run_dir: Path, agent: Agent, settings: EvaluationSettings) -> Path:
@@ -53,7 +55,11 @@ def result_path(run_dir: Path, agent: Agent, settings: EvaluationSettings) -> Pa
 
 
 def evaluate_agent(
-    run_dir: Path, agent: Agent, settings: EvaluationSettings, fresh: bool = False
+    run_dir: Path,
+    agent: Agent,
+    settings: EvaluationSettings,
+    fresh: bool = False,
+    out: Path | None = None,
 ) -> Path | None:
     """As `evaluate`, with an agent at hand, as it was trained or with its attention replaced."""
     with StopFlag("this step", "the rounds of games that were finished stand") as stop:
@@ -61,13 +67,16 @@ def evaluate_agent(
         games = f"{settings.num_envs:,} games"
         check_memory(settings.num_envs * GAME_BYTES, games, "lower --num-envs")
         path = result_path(run_dir, agent, settings)
+        if out is not None:
+            path = out / path.name
         part = PartFile(path.with_suffix(".part.jsonl"))
         try:
             return _Job(agent, settings, path, part, stop).run(fresh)
         except OSError as error:
             raise UserError(
                 f"The evaluation in {path.parent} cannot be written ({error.strerror}): make room or rights, "
-                f"then run the same command{' without --fresh' * fresh} again: finished rounds are kept."
+                "or choose another folder with --out, then run the same command"
+                f"{' without --fresh' * fresh} again: finished rounds are kept."
             ) from error
 
 
@@ -205,10 +214,13 @@ class _Job:
 
 def describe(summary: dict[str, Any]) -> str:
     """One line of text for a summary."""
-    low, high = summary["interval_95"]["mean"]
+    interval = summary["interval_95"]["mean"]
+    between = (
+        "no interval from one game" if interval is None else "95% interval {:.2f} to {:.2f}".format(*interval)
+    )
     text = (
         f"{summary['games']:,} game{'s' * (summary['games'] != 1)}, mean return {summary['mean']:.2f} "
-        f"(95% interval {low:.2f} to {high:.2f}), std {summary['std']:.2f}, "
+        f"({between}), std {summary['std']:.2f}, "
         f"median {summary['median']:.2f}, IQM {summary['iqm']:.2f}"
     )
     if summary["human_normalised"]:

@@ -22,14 +22,15 @@ STATISTICS = {"mean": mean, "median": median, "iqm": iqm}
 def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
     """Mean, population std, median, IQM of the returns, 95% intervals, lengths, human-normalised score.
 
-    The intervals come from 2,000 bootstrap resamples of the games, which are independent of each other.
+    The intervals come from 2,000 bootstrap resamples of the games, which are independent of each other; one
+    game has none (null).
     game: for the human-normalised mean, median and IQM; None, or a game without published scores, gives
     null.
     """
     ordered = sorted(games, key=lambda g: (g.number, g.environment))
     returns = np.array([g.score for g in ordered])[:, None]
     values = {name: float(statistic(returns)) for name, statistic in STATISTICS.items()}
-    intervals = bootstrap_intervals(returns, STATISTICS)
+    intervals = bootstrap_intervals(returns, STATISTICS) if len(games) > 1 else {}
     normalised = {name: human_normalised(value, game) for name, value in values.items()} if game else {}
     return {
         "games": len(games),
@@ -37,7 +38,7 @@ def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
         "std": float(returns.std()),
         "min": float(returns.min()),
         "max": float(returns.max()),
-        "interval_95": {name: list(interval) for name, interval in intervals.items()},
+        "interval_95": {name: list(intervals[name]) if intervals else None for name in STATISTICS},
         "human_normalised": None if None in normalised.values() or not normalised else normalised,
         "mean_steps": float(np.mean([g.steps for g in games])),
         "games_cut": sum(g.cut for g in games),

@@ -10,6 +10,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from fls_jax.saliency.projection import DEAD
+
 Colour = tuple[int, int, int]
 BACKGROUND: Colour = (16, 17, 22)
 BRIGHT: Colour = (238, 240, 244)
@@ -100,6 +102,13 @@ def _weight(bold: bool) -> int:
     return 600 if bold else 400
 
 
+def scale_text(maximum: float | None) -> str | None:
+    """What stands in place of a scale: there is no map, or it has died; None where there is a scale."""
+    if maximum is None:
+        return "no attention"
+    return f"saliency below {DEAD:g}" if maximum < DEAD else None
+
+
 class AgentTile:
     """What is shown of one agent: its colour screen and its input side by side, its numbers beneath.
 
@@ -131,9 +140,9 @@ class AgentTile:
 
     def _write_scale(self, maximum: float | None, width: int = 112) -> int:
         """The colour bar with its ends, flush right above the input; the x of its left end."""
-        text = "no attention" if maximum is None else f"{maximum:.3g}"
+        text = scale_text(maximum) or f"{maximum:.3g}"
         end = write(self._empty, text, (self.WIDTH - self._MARGIN, 29), 14, DIM, align="right")
-        if maximum is None:
+        if scale_text(maximum):
             return end
         bar = slice(end - 8 - width, end - 8)
         self._empty[19:29, bar] = colour_map()[np.linspace(0, 255, width).astype(int)]

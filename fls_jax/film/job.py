@@ -23,7 +23,7 @@ from fls_jax.errors import UserError
 from fls_jax.film.drawing import AgentTile, mosaic, overlay
 from fls_jax.film.movie import Movie
 from fls_jax.process.display import ProgressDisplay
-from fls_jax.saliency.projection import SCREEN, Protocol, project, to_screen
+from fls_jax.saliency.projection import DEAD, SCREEN, Protocol, project, share_of, to_screen
 
 MAX_AGENTS = 16  # 4 x 4 tiles just fit what decoders of H.264 must take (level 5.1)
 _BLOCK = 64
@@ -200,6 +200,8 @@ def entropy(logits: np.ndarray) -> float:
 def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[np.ndarray]:
     """The agent's tile at every step: uint8 [H, W, 3], saliency as a share of its maximum in the clip."""
     maximum = largest_saliency(agent, clip, protocol)
+    if maximum is not None and maximum < DEAD:
+        print(f"Note: the attention of {agent} has died; its saliency, below {DEAD:g}, is drawn empty.")
     facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
     tile = AgentTile(agent.network, facts, maximum)
     for t, view in enumerate(views(agent, clip, protocol, maximum)):
@@ -236,7 +238,7 @@ def views(
     steps = len(clip.screens)
     blocks = _maps(agent, clip, protocol)
     for start in range(0, steps, _BLOCK):
-        maps = next(blocks) / (maximum or 1.0)
+        maps = share_of(next(blocks), maximum)
         on_screen = np.asarray(_to_screen(maps))
         for t in range(start, min(start + _BLOCK, steps)):
             seen = clip.observation(t)[-1]

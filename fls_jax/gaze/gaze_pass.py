@@ -36,6 +36,7 @@ from fls_jax.gaze.trial_pass import Stopped, TrialPass, TrialScores
 from fls_jax.process.display import ProgressDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.provenance import commit, machine, versions
+from fls_jax.saliency.projection import DEAD
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,23 @@ class Atlas:
 
 
 def score_run(
-    run_dir: Path, atlas: Atlas, settings: GazeSettings, stop: StopFlag, fresh: bool = False
+    run_dir: Path,
+    atlas: Atlas,
+    settings: GazeSettings,
+    stop: StopFlag,
+    fresh: bool = False,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """Score one run's agent and write RUN/gaze/<protocol>-<space>/; returns the content of summary.json.
+
+    home: the folder for gaze/, in place of RUN.
 
     Where `stop` is set, what has been scored, if anything, is written, and the summary says that it is not
     complete. Trials that were scored before under the same settings are kept, unless `fresh`.
     Raises UserError where the run or the data cannot be used, or no trial could be scored.
     """
     agent = load_agent(run_dir, settings.step)
-    return _Pass(run_dir, agent, atlas, settings, stop, fresh).run()
+    return _Pass(run_dir, agent, atlas, settings, stop, fresh).run(home or run_dir)
 
 
 class _Pass:
@@ -108,8 +116,8 @@ class _Pass:
         self.statistics: dict[int, TrialStatistics] = {}
         self.differences: dict[int, TrialStatistics] = {}
 
-    def run(self) -> dict[str, Any]:
-        folder = self.run_dir / "gaze" / f"{self.settings.protocol}-{self.settings.space}"
+    def run(self, home: Path) -> dict[str, Any]:
+        folder = home / "gaze" / f"{self.settings.protocol}-{self.settings.space}"
         with ResultsWriter(folder, self.identity(), self.fresh) as writer:
             self.keep(writer)
             self.score(writer)
@@ -188,6 +196,7 @@ class _Pass:
                 for name in self.scoring.maps
                 if (note := self.scoring.note(name, others is not None))
             },
+            "largest_saliency": scores.peak,
             "seconds": round(seconds, 3),
             "commit": commit(),
         }
@@ -243,6 +252,11 @@ class _Pass:
             "other_trials": sorted(self.gaze.counts) if self.gaze else [],
         }
 
+    def is_dead(self, trial: int) -> bool:
+        """Whether the model's map was all but zero in a trial: its scores then mean nothing."""
+        peak = self.entries[trial].get("largest_saliency")
+        return peak is not None and peak < DEAD
+
     def summary(self) -> dict[str, Any]:
         """The content of summary.json, what `identity` says apart."""
         scored = sorted(self.statistics)
@@ -259,6 +273,7 @@ class _Pass:
         # Where the two disagree it is a part of the one laid out as the other, and its metadata is its own.
         release = self.dataset.metadata_release or ("v1" if self.dataset.layout == "v1" else "v4")
         return {
+            "dead_attention": bool(scored) and all(self.is_dead(trial) for trial in scored),
             "complete": set(asked) == set(self.entries),
             "run": str(self.run_dir),
             "trials": {

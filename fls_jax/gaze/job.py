@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def gaze(
         atari_head: the data set, as `open_dataset` takes it.
         trials, space, step, controls: see GazeSettings; no trials are all of the run's game.
         protocol: `aligned`, `paper`, or `both` one after the other; None is `aligned`, and with `out` `both`.
-        out: folder of the study, which has controls.
+        out: folder of the study, which has controls; results of runs that cannot be written go below it too.
         video: also film every trial that was scored, to RUN/video/<env_step>-gaze-<trial>.mp4.
         fresh: score anew what was scored before; former results are kept under another name.
         trial_filter: which trials count, by how they were recorded; the others are as if they were not there.
@@ -67,7 +68,7 @@ def gaze(
             print(f"{len(folders)} runs: {', '.join(map(str, folders))}", flush=True)
         if out is not None:
             make_folder(out)  # tried before the work
-        job = _Job(Atlas(dataset), stop, fresh, video, alone=len(folders) == 1)
+        job = _Job(Atlas(dataset), stop, fresh, video, alone=len(folders) == 1, out=out)
         for folder in folders:
             for each in PROTOCOLS if protocol == "both" else (protocol,):
                 if not stop:
@@ -85,15 +86,18 @@ def gaze(
 class _Job:
     """Passes over several runs: what was scored, and what failed."""
 
-    def __init__(self, atlas: Atlas, stop: StopFlag, fresh: bool, video: bool, alone: bool) -> None:
+    def __init__(
+        self, atlas: Atlas, stop: StopFlag, fresh: bool, video: bool, alone: bool, out: Path | None
+    ) -> None:
         self.atlas, self.stop, self.fresh, self.video, self.alone = atlas, stop, fresh, video, alone
+        self.out = out
         self.scored: list[dict[str, Any]] = []
         self.failures: list[str] = []
 
     def score(self, folder: Path, settings: GazeSettings) -> None:
         """One pass; where it is one of several its failure is said and kept."""
         try:
-            summary = score_run(folder, self.atlas, settings, self.stop, self.fresh)
+            summary = score_run(folder, self.atlas, settings, self.stop, self.fresh, self.home(folder))
             if not summary["trials"]["scored"]:
                 return
             print_summary(summary)
@@ -107,13 +111,19 @@ class _Job:
             self.failures.append(f"{folder}: {error}")
             print(self.failures[-1])
 
+    def home(self, folder: Path) -> Path:
+        """Where a run's results go: into itself, and below `out` where it cannot be written."""
+        if self.out is None or os.access(folder, os.W_OK):
+            return folder
+        return self.out / "runs" / folder.resolve().as_posix().strip("/").replace("/", "_")
+
     def film(self, folder: Path, settings: GazeSettings, summary: dict[str, Any]) -> None:
         """A film of every trial that was scored; one that cannot be read fails alone."""
         agent = load_agent(folder, summary["env_step"])
         suffix = "" if settings.protocol == "aligned" else f"-{settings.protocol}"
         failures = []
         for trial in self.atlas.dataset.select(agent.game, summary["trials"]["scored"]):
-            path = folder / "video" / f"{agent.step}-gaze-{trial.id}{suffix}.mp4"
+            path = self.home(folder) / "video" / f"{agent.step}-gaze-{trial.id}{suffix}.mp4"
             try:
                 if not self.stop:
                     film_trial(agent, trial, path, settings.protocol, summary["preprocessing"], self.stop)

@@ -12,13 +12,14 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.atari_head.dataset import Trial
-from fls_jax.film.drawing import BACKGROUND, DIM, colour_map, magnify, overlay, write
+from fls_jax.film.drawing import BACKGROUND, DIM, colour_map, magnify, overlay, scale_text, write
 from fls_jax.film.movie import Movie
 from fls_jax.gaze.controls import MODEL, network_maps
 from fls_jax.gaze.observations import Preprocessing, Protocol, TrialObservations, open_trial
 from fls_jax.gaze.trial_pass import Attended, Stopped, TrialPass
 from fls_jax.process.display import ProgressDisplay, format_steps
 from fls_jax.process.interruption import StopFlag
+from fls_jax.saliency.projection import share_of
 
 FPS = 15
 """One frame an observation at the speed that agents are filmed at: three times the human's."""
@@ -101,7 +102,7 @@ class _Picture:
     """
 
     def __init__(self, agent: Agent, trial: Trial, protocol: Protocol, peak: float | None) -> None:
-        self._peak = peak or 1.0
+        self._peak = peak
         self._empty = np.empty(_SHAPE, np.uint8)
         self._empty[:] = BACKGROUND
         human = f"human, Atari-HEAD trial {trial.id}"
@@ -110,7 +111,7 @@ class _Picture:
         name = f"{agent.config.variant}, {format_steps(agent.step)} steps"
         write(self._empty, name, (_RIGHT[1].start, 29), 18, bold=True)
         end = write(self._empty, _number(peak), (_SHAPE[1] - _MARGIN, _BASE), 16, DIM, align="right")
-        if peak is not None:
+        if not scale_text(peak):
             bar = slice(end - 8 - _BAR, end - 8)
             self._empty[_BASE - 11 : _BASE, bar] = colour_map()[np.linspace(0, 255, _BAR).astype(int)]
             write(self._empty, "saliency  0", (bar.start - 8, _BASE), 16, DIM, align="right")
@@ -126,7 +127,7 @@ class _Picture:
         image = self._empty.copy()
         image[_LEFT] = magnify(screen, _FACTOR)
         image[_RIGHT] = magnify(
-            screen if saliency is None else overlay(screen, saliency / self._peak), _FACTOR
+            screen if saliency is None else overlay(screen, share_of(saliency, self._peak)), _FACTOR
         )
         for panel in (_LEFT, _RIGHT):
             mark_gaze(image[panel], fixations)
@@ -137,7 +138,7 @@ class _Picture:
 
 
 def _number(peak: float | None) -> str:
-    return "no map" if peak is None else f"{peak:.3g}"
+    return "no map" if peak is None else scale_text(peak) or f"{peak:.3g}"
 
 
 def mark_gaze(image: np.ndarray, fixations: np.ndarray) -> None:

@@ -13,7 +13,10 @@ from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import MAIN_METRICS, OF_A_NETWORK, Layout, by_setting, percent
 from fls_jax.runs.contents import DIFFERENCE, gaze_rows
+from fls_jax.saliency.projection import DEAD
 from fls_jax.statistics.paper import SALIENCY_CAVEAT
+
+DEAD_ATTENTION = f"its attention has died (below {DEAD:g} everywhere): the scores of its map mean nothing"
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
@@ -39,6 +42,8 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     for name, scores in gaze_rows(summary).items():
         if name.removeprefix(DIFFERENCE) in OF_A_NETWORK and name.startswith(DIFFERENCE):
             console.print(f"{name}: {_differences(scores)}", markup=False, soft_wrap=True)
+    if summary.get("dead_attention"):
+        console.print(f"{summary['network']}: {DEAD_ATTENTION}", markup=False, soft_wrap=True)
     for trial in summary["trials"].get("averaged", ()):
         console.print(f"Trial {trial}: {AVERAGED}", markup=False, soft_wrap=True)
     for trial, reason in summary["trials"]["failed"].items():

@@ -58,10 +58,15 @@ class Attended(NamedTuple):
 
 
 class TrialScores(NamedTuple):
-    """Scores of one trial: frames int64 [n]; values float32 [n, M, 8], by the pass's maps and METRICS."""
+    """Scores of one trial.
+
+    frames: int64 [n]. values: float32 [n, M, 8], by the pass's maps and METRICS. peak: the greatest saliency
+    of the model's map in the trial, None where it has none (or where it is read back from a table).
+    """
 
     frames: np.ndarray
     values: np.ndarray
+    peak: float | None = None
 
 
 class TrialPass:
@@ -127,7 +132,7 @@ class TrialPass:
                 advance(scores.shape[1])
         else:
             advance(len(attended.frames))
-        return TrialScores(attended.frames, values)
+        return TrialScores(attended.frames, values, attended.peaks.get(MODEL))
 
     def attend(self, observations: TrialObservations, advance: Advance = lambda steps: None) -> Attended:
         """The first pass: run the networks over the trial, decoding ahead of them."""

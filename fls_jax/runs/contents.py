@@ -48,6 +48,12 @@ class Evaluation:
         return self.mode.endswith("greedy")
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the mean return; a single game has none."""
+        interval = self.summary["interval_95"]["mean"]
+        return None if interval is None else (interval[0], interval[1])
+
+    @property
     def returns(self) -> list[float]:
         """Of every game: the environments' first ones, their second ones, ..."""
         return [g["return"] for g in sorted(self.games, key=lambda g: (g["game"], g["environment"]))]
@@ -94,7 +100,7 @@ def read_evaluation(path: Path) -> Evaluation:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} names no environment and no protocol")
         numbers = [summary[name] for name in _SUMMARY] + evaluation.returns
-        low, high = summary["interval_95"]["mean"]
+        low, high = evaluation.interval or (0.0, 0.0)
         if not evaluation.games or not all(math.isfinite(number) for number in (*numbers, low, high)):
             raise ValueError("it has no games, or numbers that are not finite")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -20,6 +20,15 @@ from fls_jax.networks.specs import NetworkSpec
 Protocol = Literal["aligned", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = ("aligned", "paper")
 SCREEN = (210, 160)
+DEAD = 1e-6
+"""Attention that is smaller than this everywhere passes nothing on: the network has lost its input."""
+
+
+def share_of(saliency: np.ndarray, maximum: float | None) -> np.ndarray:
+    """Saliency as a share of its maximum: all zeros where that is below DEAD, itself where there is none."""
+    if maximum is not None and maximum < DEAD:
+        return np.zeros_like(saliency)
+    return saliency / (maximum or 1.0)
 
 
 def project(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol = "aligned") -> Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fls_jax.atari.emulator import action_names
-from fls_jax.atari.pool import GAME_BYTES, games, resolve_game
+from fls_jax.atari.pool import GAME_BYTES, games, note_on_name, resolve_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
@@ -34,6 +34,7 @@ from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record, Row, read_record
+from fls_jax.saliency.projection import DEAD
 from fls_jax.wandb.live import WandbMode, WandbRun
 
 
@@ -54,7 +55,10 @@ def train(
     network, another configuration in the folder, a folder in use, a full disk, a loss that is not finite, a
     machine that cannot compute or has too little memory.
     """
+    note = note_on_name(config.game, config.sticky_actions)
     config = resolve(config)
+    if note:
+        print(note)
     check_room(config)
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         config = as_begun(config, folder)
@@ -108,7 +112,10 @@ def is_finished(config: TrainConfig, folder: RunFolder) -> bool:
     end = config.last_step
     finished = checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder)
     if finished:
-        print(f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew.")
+        print(
+            f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew; a longer "
+            "training is a run of its own, with another --total-steps and --run-dir."
+        )
     return finished
 
 
@@ -149,7 +156,7 @@ class Job:
         self.total = config.last_step
         self.store = CheckpointStore(folder.checkpoints, config.keep_checkpoints, config.keep_every)
         self.display = TrainingDisplay(f"{config.game} {config.variant} seed {config.seed}", self.total)
-        self.saved = 0
+        self.saved, self.warned = 0, False
         self.seconds_before = 0.0
         details = provenance(config)
         if not isinstance(trainer, Member) or trainer.run == 0:
@@ -246,6 +253,7 @@ class Job:
     ) -> None:
         """Complete a row with its times, in seconds, and write it; UserError where it is not finite."""
         self.check_finite(row)
+        self.check_attention(row)
         row |= self.speed(update_seconds, self.seconds_before + sitting_seconds)
         row["seconds_checkpoint"] = checkpoint_seconds
         self.record.write(row)
@@ -266,6 +274,16 @@ class Job:
             "sps_overall": self.trainer.env_step / total_seconds,
             "seconds_total": total_seconds,
         }
+
+    def check_attention(self, row: Row) -> None:
+        """Warn, once a session, where the attention passes nothing on any more."""
+        mean = row.get("attention_mean")
+        if mean is not None and mean < DEAD and not self.warned:
+            self.warned = True
+            self.display.message(
+                f"Warning: the attention has died (mean {mean:.1e} at step {row['env_step']:,}): the agent "
+                "no longer sees its input, and its maps mean nothing. A lower --learning-rate prevents it."
+            )
 
     def check_finite(self, row: Row) -> None:
         """UserError where the loss or the gradient is not finite: nothing after that is worth saving."""

@@ -21,7 +21,10 @@ from fls_jax.errors import UserError
 from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.settings import EvaluationSettings
+from fls_jax.runs.contents import read_evaluation
+from fls_jax.wandb.sync import evaluation_content
 from tests.oracles import networks as oracle
+from tests.processes import small_disk
 from tests.run_folders import edit_config, write_run
 
 SMALL = EvaluationSettings(num_envs=2, games_per_env=3)
@@ -189,6 +192,29 @@ def test_a_result_of_other_parameters_is_refused(run):
     del result["parameters"]  # from before it was kept
     path.write_text(json.dumps(result))
     assert evaluate(run, one) == path
+
+
+def test_a_single_game_has_no_interval(run, capsys):
+    path = evaluate(run, replace(SMALL, num_envs=1, games_per_env=1))
+    content = json.loads(path.read_text())
+    assert content["summary"]["interval_95"] == {"mean": None, "median": None, "iqm": None}
+    assert "(no interval from one game)" in capsys.readouterr().out
+    assert read_evaluation(path).interval is None
+    assert not [
+        name for name in evaluation_content(read_evaluation(path)).row if name.endswith(("low", "high"))
+    ]
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_with_out(run, tmp_path):
+    with small_disk(tmp_path, "size=10m") as disk:
+        shutil.copytree(run, disk / "run")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        one = replace(SMALL, num_envs=1, games_per_env=1)
+        with pytest.raises(UserError, match="--out"):
+            evaluate(disk / "run", one)
+        path = evaluate(disk / "run", one, out=tmp_path / "results")
+    assert path == tmp_path / "results" / "64-standard.json"
+    assert json.loads(path.read_text())["summary"]["games"] == 1
 
 
 def test_two_at_once_are_refused(run):

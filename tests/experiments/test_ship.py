@@ -16,6 +16,7 @@ import pytest
 import scipy
 
 from experiments.commands.ship import HOME, Settings, _frames, main, ship
+from experiments.pages.cards import model_card
 from fls_jax import load_agent
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -130,6 +131,13 @@ def test_the_cards_example_runs(pretrained, rng):
     names = {"observations": rng.integers(0, 256, (2, 84, 84, 4), np.uint8)}
     exec(block.replace("experiments/pretrained/Breakout/cnn_sparse_fls_pool", str(pretrained)), names)
     assert names["maps"].shape == (2, 84, 84)
+
+
+@pytest.mark.parametrize(("mean", "dead"), [(1e-9, True), (1e-3, False), (None, False)])
+def test_the_card_tells_of_attention_that_has_died(pretrained, mean, dead):
+    config = json.loads((pretrained / "config.json").read_text())
+    config["pretrained"]["attention_mean"] = mean
+    assert ("Its attention has died (mean 1.0e-09 " in model_card(config)) == dead
 
 
 def test_a_network_without_attention_a_changed_setting_and_cut_games(tmp_path):

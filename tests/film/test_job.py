@@ -230,6 +230,17 @@ def test_without_attention_nothing_is_laid_over_the_game(tmp_path):
     np.testing.assert_array_equal(next(draw(agent, clip)), tile.draw(screen, grey, texts))
 
 
+@pytest.mark.parametrize("largest", [1e-7, 1e-3])
+def test_attention_that_has_died_is_drawn_empty_and_said(agent, clip, largest, capsys):
+    faint = dataclasses.replace(clip, attention=clip.attention / clip.attention.max() * largest / 10)
+    dark = dataclasses.replace(clip, attention=np.zeros_like(clip.attention))
+    pictures = [next(iter(draw(agent, each))) for each in (faint, dark)]
+    same = [np.array_equal(*(picture[at] for picture in pictures)) for at in (SCREEN_AT, INPUT_AT)]
+    assert same == [largest < 1e-6] * 2
+    told = capsys.readouterr().out.count("has died; its saliency, below 1e-06, is drawn empty.")
+    assert told == 1 + (largest < 1e-6)
+
+
 def test_agents_of_one_game_are_tiled_and_play_as_they_would_alone(breakout, tmp_path):
     write_run(tmp_path / "other", "cnn_rsppo_nopad", "Breakout", seed=8, step=96)
     both, _ = decode(film([breakout, tmp_path / "other"], steps=12, seed=SEED))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.commands.gaze_table import gaze_table
 from fls_jax.agent import load_agent
 from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.atari_head.trial import AVERAGED
@@ -23,13 +24,13 @@ from fls_jax.gaze.controls import CONTROLS, random_maps
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
 from fls_jax.gaze.observations import open_trial
 from fls_jax.gaze.scoring import METRICS, draw_other_frames, frame_keys
-from fls_jax.gaze.tables import print_summary
+from fls_jax.gaze.tables import DEAD_ATTENTION, print_summary
 from fls_jax.gaze.trial_pass import TrialPass
 from fls_jax.process.interruption import StopFlag
 from tests.atari_head.synthetic import make_trial, write_v1, write_v4
 from tests.gaze import oracle
 from tests.oracles import networks
-from tests.run_folders import edit_config, write_run
+from tests.run_folders import add_checkpoint, edit_config, write_run
 
 MAPS = ("model", *CONTROLS)
 NETWORK = "cnn_sparse_fls"
@@ -335,6 +336,22 @@ def test_averaged_pictures_are_told_in_report_summary_and_table(run, tmp_path, c
     capsys.readouterr()
     print_summary(summary)
     assert f"Trial 7: {AVERAGED}\n" in capsys.readouterr().out
+
+
+def test_attention_that_has_died_is_told(run, tmp_path, capsys):
+    step = 64
+    parameters = networks.random_parameters(NETWORK, 9, np.random.default_rng(0))
+    parameters["attention3/score/bias"] = np.full(1, -1e4)
+    add_checkpoint(run, step, parameters)
+    data = write_v1(tmp_path / "data", [make_trial(7, 45)])
+    summary = score(run, data, controls=False, step=step)
+    assert summary["dead_attention"] is True
+    assert read(run).trials[0]["largest_saliency"] < 1e-6
+    capsys.readouterr()
+    print_summary(summary)
+    assert f"{NETWORK}: {DEAD_ATTENTION}\n" in capsys.readouterr().out
+    assert any(DEAD_ATTENTION in note for note in gaze_table(summary).notes)
+    assert score(run, data, controls=False, step=32)["dead_attention"] is False
 
 
 def test_a_game_that_is_not_there_lists_the_games_that_are(home, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,7 @@ from fls_jax.gaze.job import gaze
 from fls_jax.gaze.observations import open_trial
 from tests.atari_head.synthetic import make_trial, write_v1, write_v4
 from tests.atari_head.zenodo_server import serve
-from tests.processes import assert_refused, run_fls
+from tests.processes import assert_refused, run_fls, small_disk
 from tests.run_folders import write_run
 
 NETWORK = "cnn_sparse_fls_pool"
@@ -111,6 +112,19 @@ def test_a_run_from_the_command_line(home, runs):
 def test_what_cannot_be_scored_is_one_sentence(home, arguments, words):
     places = {"runs": home / "runs", "data": home / "data", "network": NETWORK}
     assert_refused(run_fls("gaze", *(argument.format(**places) for argument in arguments)), *words)
+
+
+def test_a_run_that_cannot_be_written_is_scored_with_out(home, tmp_path):
+    with small_disk(tmp_path, "size=10m") as disk:
+        run = disk / "run"
+        shutil.copytree(home / f"runs/MsPacman/{NETWORK}/seed1", run)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(UserError, match="cannot be written"):
+            gaze([run], home / "data", [9])
+        (summary,) = gaze([run], home / "data", [9], "aligned", out=tmp_path / "out")
+    (written,) = (tmp_path / "out").glob("runs/*/gaze/aligned-screen/summary.json")
+    assert json.loads(written.read_text()) == summary
+    assert (tmp_path / "out" / "study.csv").exists()
 
 
 def test_a_study_over_a_folder_of_runs(home, runs, tmp_path, capsys):
