@@ -12,27 +12,50 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fls_jax import metrics, saliency
+    from fls_jax import metrics, saliency, train
     from fls_jax.agent import Agent, AgentOutput, load_agent
-    from fls_jax.networks.specs import NETWORKS
+    from fls_jax.config import TrainConfig
+    from fls_jax.errors import UserError
+    from fls_jax.film.drawing import magnify, overlay
+    from fls_jax.film.job import play
+    from fls_jax.film.movie import Movie
+    from fls_jax.networks.geometry import attention_geometry, attention_shape, paint
+    from fls_jax.networks.modules import ActorCritic, AttentionGate, Extractor
+    from fls_jax.networks.specs import FLS, NETWORKS, SPARSE, AttentionSpec, NetworkSpec, network_spec
+    from fls_jax.networks.summary import describe, parameter_count
+    from fls_jax.saliency.projection import project, to_screen
 
-__all__ = ["NETWORKS", "Agent", "AgentOutput", "load_agent", "metrics", "saliency"]
+__all__ = [
+    "FLS", "NETWORKS", "SPARSE", "ActorCritic", "Agent", "AgentOutput", "AttentionGate", "AttentionSpec",
+    "Extractor", "Movie", "NetworkSpec", "TrainConfig", "UserError", "attention_geometry", "attention_shape",
+    "describe", "load_agent", "magnify", "metrics", "network_spec", "overlay", "paint", "parameter_count",
+    "play", "project", "saliency", "to_screen", "train",
+]  # fmt: skip
 
+_PACKAGES = ("metrics", "saliency", "train")
 _HOMES = {
-    "Agent": "fls_jax.agent",
-    "AgentOutput": "fls_jax.agent",
-    "load_agent": "fls_jax.agent",
-    "NETWORKS": "fls_jax.networks.specs",
+    "agent": ("Agent", "AgentOutput", "load_agent"),
+    "config": ("TrainConfig",),
+    "errors": ("UserError",),
+    "film.drawing": ("magnify", "overlay"),
+    "film.job": ("play",),
+    "film.movie": ("Movie",),
+    "networks.geometry": ("attention_geometry", "attention_shape", "paint"),
+    "networks.modules": ("ActorCritic", "AttentionGate", "Extractor"),
+    "networks.specs": ("FLS", "NETWORKS", "SPARSE", "AttentionSpec", "NetworkSpec", "network_spec"),
+    "networks.summary": ("describe", "parameter_count"),
+    "saliency.projection": ("project", "to_screen"),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("metrics", "saliency"):
+    if name in _PACKAGES:
         return importlib.import_module(f"fls_jax.{name}")
     if name == "__version__":
         return _version()
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"fls_jax.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'fls_jax' has no attribute {name!r}")
 
 

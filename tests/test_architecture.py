@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -98,3 +99,25 @@ def test_importing_the_package_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_docs_import_from_the_public_face():
+    """What a page tells a reader to import stands in `fls_jax` or in a package's own face, and is there."""
+    deep = []
+    for page in sorted((PACKAGE.parent / "docs").glob("*.md")):
+        for module, names in re.findall(
+            r"^from (fls_jax[\w.]*) import ([\w, ]+)", page.read_text(), re.MULTILINE
+        ):
+            if module.count(".") > 1:
+                deep.append((page.name, module))
+            for name in names.split(","):
+                assert hasattr(importlib.import_module(module), name.strip()), (page.name, module, name)
+    allowed = {("saliency.md", "fls_jax.saliency.effects"), ("saliency.md", "fls_jax.saliency.variants")}
+    assert set(deep) <= allowed | {("extending.md", "fls_jax.metrics.maps")}
+
+
+def test_every_export_is_there():
+    import fls_jax
+
+    assert [name for name in fls_jax.__all__ if not hasattr(fls_jax, name)] == []
+    assert set(fls_jax.__all__) <= set(dir(fls_jax))

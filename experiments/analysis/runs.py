@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,46 +136,3 @@ def _history(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} has a value that is no number ({error}): correct it.") from error
     table = table.drop_duplicates("env_step", keep="last").sort_values("env_step")
     return table.astype({"env_step": np.int64}).reset_index(drop=True)
-
-
-def history_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run and update: RUN_COLUMNS, then the columns of metrics.jsonl."""
-    parts = [run.history.assign(**run.key) for run in runs]
-    if not parts:
-        return pd.DataFrame(columns=[*RUN_COLUMNS, "env_step"])
-    table = pd.concat(parts, ignore_index=True)
-    return table[[*RUN_COLUMNS, *(name for name in table if name not in RUN_COLUMNS)]]
-
-
-def evaluation_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row an evaluation.
-
-    Columns: RUN_COLUMNS, env_step, mode, environment, protocol, final (of a finished run's last step),
-    games, mean, std, median, iqm, low, high (95% interval of the mean), mean_steps, human_normalised.
-    """
-    columns = [
-        *RUN_COLUMNS, "env_step", "mode", "environment", "protocol", "final", "games", "mean", "std",
-        "median", "iqm", "low", "high", "mean_steps", "human_normalised",
-    ]  # fmt: skip
-    rows = []
-    for run in runs:
-        for evaluation in run.evaluations:
-            summary = evaluation.summary
-            low, high = evaluation.interval or (np.nan, np.nan)
-            normalised = summary.get("human_normalised") or {}
-            names = ("games", "mean", "std", "median", "iqm", "mean_steps")
-            rows.append(
-                {
-                    **run.key,
-                    "env_step": evaluation.env_step,
-                    "mode": evaluation.mode,
-                    "environment": evaluation.environment,
-                    "protocol": evaluation.protocol,
-                    "final": run.finished and evaluation.env_step == run.env_step,
-                    **{name: summary[name] for name in names},
-                    "low": low,
-                    "high": high,
-                    "human_normalised": normalised.get("mean", np.nan),
-                }
-            )
-    return pd.DataFrame(rows, columns=columns)

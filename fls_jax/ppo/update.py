@@ -112,6 +112,20 @@ def update_of_runs(update: UpdateFn, runs: int) -> UpdateFn:
     return jax.jit(updates, donate_argnums=0)
 
 
+class _Parts(NamedTuple):
+    """The update's three parts, pure functions that both of its forms call.
+
+    prepare: (trajectory, key) -> the rollout's samples, int32 [epochs * minibatches, size] of their numbers
+        minibatch by minibatch, metrics of the rollout.
+    step: (state, samples, numbers) -> (state, metrics): one optimiser step on one minibatch.
+    finish: (state, stacked metrics, rollout metrics) -> (state, metrics): counts the update, averages.
+    """
+
+    prepare: Callable[[Trajectory, Array], tuple[Minibatch, Array, Metrics]]
+    step: Callable[[TrainState, Minibatch, Array], tuple[TrainState, Metrics]]
+    finish: Callable[[TrainState, Metrics, Metrics], tuple[TrainState, Metrics]]
+
+
 def make_update(
     apply: ApplyFn,
     config: TrainConfig,
@@ -131,6 +145,15 @@ def make_update(
     """
     if scanned is None:
         scanned = jax.default_backend() != "cpu" or runs is not None
+    parts = _parts(apply, config, mesh, unroll=not scanned)
+    if not scanned:
+        return _stepped(parts)
+    if runs is not None:
+        return update_of_runs(_scanned(parts), runs)
+    return jax.jit(_scanned(parts), donate_argnums=0)
+
+
+def _parts(apply: ApplyFn, config: TrainConfig, mesh: Mesh | None, unroll: bool) -> _Parts:
     optimiser = make_optimiser(config)
 
     def prepare(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
@@ -143,7 +166,7 @@ def make_update(
         if mesh is not None:
             spread = NamedSharding(mesh, PartitionSpec("data"))
             batch = jax.lax.with_sharding_constraint(batch, spread)
-        gradients, metrics = minibatch_gradients(apply, state.params, batch, config, unroll=not scanned)
+        gradients, metrics = minibatch_gradients(apply, state.params, batch, config, unroll=unroll)
         metrics["grad_norm"] = optax.tree.norm(gradients)
         steps, optimiser_state = optimiser.update(gradients, state.optimiser)
         return TrainState(optax.apply_updates(state.params, steps), optimiser_state, state.update), metrics
@@ -153,25 +176,33 @@ def make_update(
         means = jax.tree.map(jnp.mean, stacked)
         return state._replace(update=done), means | extra | {"learning_rate": learning_rate(done, config)}
 
-    if scanned:
+    return _Parts(prepare, step, finish)
 
-        def update(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
-            samples, order, extra = prepare(trajectory, key)
-            state, stacked = jax.lax.scan(lambda s, chosen: step(s, samples, chosen), state, order)
-            return finish(state, stacked, extra)
 
-        return jax.jit(update, donate_argnums=0) if runs is None else update_of_runs(update, runs)
+def _scanned(parts: _Parts) -> UpdateFn:
+    """One program: the minibatches are a scan."""
+
+    def update(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
+        samples, order, extra = parts.prepare(trajectory, key)
+        state, stacked = jax.lax.scan(lambda s, chosen: parts.step(s, samples, chosen), state, order)
+        return parts.finish(state, stacked, extra)
+
+    return update
+
+
+def _stepped(parts: _Parts) -> UpdateFn:
+    """Three programs, the step called from Python once a minibatch."""
 
     def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, list[Array], Metrics]:
-        samples, order, extra = prepare(trajectory, key)
+        samples, order, extra = parts.prepare(trajectory, key)
         # As an output the observations would be copied.
         return samples._replace(observations=jnp.empty(0)), list(order), extra
 
-    prepare_jit, step_jit = jax.jit(prepare_numbers), jit_by_size(step, donate_argnums=0)
-    finish_jit = jax.jit(
-        lambda state, rows, extra: finish(state, jax.tree.map(lambda *r: jnp.stack(r), *rows), extra),
-        donate_argnums=0,
-    )
+    def finish_rows(state: TrainState, rows: list[Metrics], extra: Metrics) -> tuple[TrainState, Metrics]:
+        return parts.finish(state, jax.tree.map(lambda *r: jnp.stack(r), *rows), extra)
+
+    prepare_jit, step_jit = jax.jit(prepare_numbers), jit_by_size(parts.step, donate_argnums=0)
+    finish_jit = jax.jit(finish_rows, donate_argnums=0)
 
     def stepped(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
         samples, order, extra = prepare_jit(trajectory, key)

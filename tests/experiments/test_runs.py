@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.analysis.comparison import mean_estimate
-from experiments.analysis.runs import evaluation_table, history_table, load_runs
+from experiments.analysis.runs import load_runs
 from experiments.analysis.selection import select
 from experiments.data.grid import PILOT, Cell
 from tests.experiments.folders import LAST_STEP, UPDATES, row, write_evaluation, write_gaze, write_run
@@ -23,16 +23,16 @@ def test_a_run_as_tables(tmp_path):
     write_evaluation(path, [9, 9, 9], mode="greedy")
     found = load_runs([tmp_path])
     assert not found.problems
-    history = history_table(found.runs)
-    assert history["env_step"].tolist() == [1024 * u for u in (UPDATES - 2, UPDATES - 1, UPDATES)]
-    assert history["network"].eq("cnn").all()
-    assert history["total_steps"].eq(2_000_000).all()
-    np.testing.assert_array_equal(history["eprewmean"], [math.nan, -20.5, 3.25])
-    evaluations = evaluation_table(found.runs).set_index("mode")
-    assert evaluations.loc["standard", ["mean", "median", "games", "final"]].tolist() == [3, 2, 3, True]
-    assert evaluations.loc["greedy", "mean"] == 9
-    assert evaluations.loc["standard", "human_normalised"] == pytest.approx((3 + 20.7) / (14.6 + 20.7))
     (run,) = found.runs
+    history = run.history
+    assert history["env_step"].tolist() == [1024 * u for u in (UPDATES - 2, UPDATES - 1, UPDATES)]
+    assert (run.key["network"], run.key["total_steps"]) == ("cnn", 2_000_000)
+    np.testing.assert_array_equal(history["eprewmean"], [math.nan, -20.5, 3.25])
+    summaries = {each.mode: each.summary for each in run.evaluations}
+    assert [summaries["standard"][name] for name in ("mean", "median", "games")] == [3, 2, 3]
+    assert summaries["greedy"]["mean"] == 9
+    normalised = summaries["standard"]["human_normalised"]["mean"]
+    assert normalised == pytest.approx((3 + 20.7) / (14.6 + 20.7))
     assert run.finished
     assert run.steps_per_second == 200
     assert [each.returns for each in run.final_evaluations] == [[1, 2, 6]]
@@ -53,8 +53,6 @@ def test_with_one_seed_the_interval_is_the_evaluations_own(tmp_path):
 def test_no_runs_are_empty_tables(tmp_path):
     found = load_runs([tmp_path, tmp_path / "missing"])
     assert (found.runs, found.problems) == ([], [])
-    assert history_table([]).empty
-    assert evaluation_table([]).empty
 
 
 def test_a_record_written_over_after_a_kill_counts_once(tmp_path):
@@ -73,7 +71,7 @@ def test_evaluations_of_earlier_steps_and_of_unfinished_runs_are_not_final(tmp_p
     halfway = write_run(tmp_path / "halfway", FLS, [1.0], updates=[100])
     write_evaluation(halfway, [5, 5], step=100 * 1024)
     found = load_runs([tmp_path])
-    assert evaluation_table(found.runs)["final"].tolist() == [False, False]
+    assert [each.final_evaluations for each in found.runs] == [[], []]
     selection = select(found, PILOT)
     assert selection.sample("Pong", "cnn") is None
     assert selection.why_empty("Pong", "cnn") == "not evaluated"
