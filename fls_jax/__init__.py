@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fls_jax.film.movie import Movie
     from fls_jax.networks.geometry import attention_geometry, attention_shape, paint
     from fls_jax.networks.modules import ActorCritic, AttentionGate, Extractor
+    from fls_jax.networks.replacement import gate_maps, make_replacement, replaced
     from fls_jax.networks.specs import FLS, NETWORKS, SPARSE, AttentionSpec, NetworkSpec, network_spec
     from fls_jax.networks.summary import describe, parameter_count
     from fls_jax.saliency.projection import project, to_screen
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FLS", "NETWORKS", "SPARSE", "ActorCritic", "Agent", "AgentOutput", "AttentionGate", "AttentionSpec",
     "Extractor", "Movie", "NetworkSpec", "TrainConfig", "UserError", "attention_geometry", "attention_shape",
-    "describe", "load_agent", "magnify", "metrics", "network_spec", "overlay", "paint", "parameter_count",
-    "play", "project", "saliency", "to_screen", "train",
+    "describe", "gate_maps", "load_agent", "magnify", "make_replacement", "metrics", "network_spec", "overlay",
+    "paint", "parameter_count", "play", "project", "replaced", "saliency", "to_screen", "train",
 ]  # fmt: skip
 
 _PACKAGES = ("metrics", "saliency", "train")
@@ -42,6 +43,7 @@ _HOMES = {
     "film.movie": ("Movie",),
     "networks.geometry": ("attention_geometry", "attention_shape", "paint"),
     "networks.modules": ("ActorCritic", "AttentionGate", "Extractor"),
+    "networks.replacement": ("gate_maps", "make_replacement", "replaced"),
     "networks.specs": ("FLS", "NETWORKS", "SPARSE", "AttentionSpec", "NetworkSpec", "network_spec"),
     "networks.summary": ("describe", "parameter_count"),
     "saliency.projection": ("project", "to_screen"),

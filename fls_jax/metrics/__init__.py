@@ -17,8 +17,10 @@ from fls_jax.metrics.auc import auc_judd, shuffled_auc
 from fls_jax.metrics.density import blur_fixations, smoothed_density
 from fls_jax.metrics.distribution import cc, kl_divergence, sim
 from fls_jax.metrics.location import information_gain, nss
+from fls_jax.metrics.maps import as_batch
 
 __all__ = [
+    "as_batch",
     "auc_judd",
     "blur_fixations",
     "cc",

@@ -3,7 +3,9 @@
 METHODS are all of them by name; `compute` asks one of any function of parameters and observations.
 """
 
+from fls_jax.saliency.effects import changes
 from fls_jax.saliency.methods import METHODS, Method, compute, compute_targets
 from fls_jax.saliency.question import Question
+from fls_jax.saliency.variants import answers
 
-__all__ = ["METHODS", "Method", "Question", "compute", "compute_targets"]
+__all__ = ["METHODS", "Method", "Question", "answers", "changes", "compute", "compute_targets"]
