@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "FLS", "NETWORKS", "SPARSE", "ActorCritic", "Agent", "AgentOutput", "AttentionGate", "AttentionSpec",
     "Extractor", "Movie", "NetworkSpec", "TrainConfig", "UserError", "attention_geometry", "attention_shape",
-    "describe", "gate_maps", "load_agent", "magnify", "make_replacement", "metrics", "network_spec", "overlay",
-    "paint", "parameter_count", "play", "project", "replaced", "saliency", "to_screen", "train",
+    "describe", "gate_maps", "load_agent", "magnify", "make_replacement", "metrics", "network_spec",
+    "overlay", "paint", "parameter_count", "play", "project", "replaced", "saliency", "to_screen", "train",
 ]  # fmt: skip
 
 _PACKAGES = ("metrics", "saliency", "train")
