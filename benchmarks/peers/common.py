@@ -39,6 +39,7 @@ class Arguments(NamedTuple):
     updates: int
     warmup_updates: int
     seed: int
+    device: str
 
 
 def parse_arguments(
@@ -56,6 +57,7 @@ def parse_arguments(
     parser.add_argument("--seed", type=int, default=1, help="of the games and of the network")
     if channels_last_option:
         parser.add_argument("--channels-last", action="store_true", help="NHWC in memory instead of NCHW")
+        parser.add_argument("--device", default="cpu", help="PyTorch's name of the device: cpu, cuda")
     options = vars(parser.parse_args())
     for name, least in (("num_envs", 1), ("updates", 1), ("warmup_updates", 0), ("seed", 0)):
         if options[name] < least:
@@ -63,6 +65,7 @@ def parse_arguments(
     if f"{options['game']}-v5" not in envpool.list_all_envs():
         parser.error(f"--game is {options['game']!r}, which EnvPool does not have; try Pong or Breakout.")
     options.setdefault("channels_last", False)
+    options.setdefault("device", "cpu")
     return Arguments(**options)
 
 
@@ -118,6 +121,7 @@ def print_report(
     report = {
         "peer": peer,
         "network": arguments.network,
+        "device": arguments.device,
         "seconds_per_update": list(seconds_per_update[arguments.warmup_updates :]),
         "steps_per_update": arguments.num_envs * STEPS,
         "versions": {name: version(name) for name in ("envpool", "numpy", *packages)},

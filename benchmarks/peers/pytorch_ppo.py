@@ -1,6 +1,7 @@
 """A plain PyTorch PPO on EnvPool: the yardstick of this project's trainer.
 
-Eager, float32, PyTorch's default number of threads and NCHW layout, as most such scripts are written;
+Eager, float32, PyTorch's default number of threads and NCHW layout, as most such scripts are written, on a
+CPU or with `--device cuda`;
 `--channels-last` keeps the pictures and the weights NHWC in memory, which convolves faster on CPUs. The
 algorithm is that of OpenAI Baselines' PPO2 with its Atari defaults. Like most such scripts it trains on
 EnvPool's steps as they come, the one after the end of an episode, in which EnvPool resets, included; and a
@@ -90,13 +91,13 @@ def advantages(rewards: np.ndarray, values: np.ndarray, ends: np.ndarray) -> np.
 class Player:
     """Plays the games with the network and fills the buffers, which are allocated once."""
 
-    def __init__(self, games: Any, num_envs: int):
-        self.games = games
+    def __init__(self, games: Any, num_envs: int, device: str = "cpu"):
+        self.games, self.device = games, device
         shape = (common.STEPS, num_envs)
-        self.observations = torch.empty((*shape, 4, 84, 84), dtype=torch.uint8)
-        self.actions = torch.empty(shape, dtype=torch.int64)
-        self.log_probs = torch.empty(shape)
-        self.values = torch.empty((common.STEPS + 1, num_envs))
+        self.observations = torch.empty((*shape, 4, 84, 84), dtype=torch.uint8, device=device)
+        self.actions = torch.empty(shape, dtype=torch.int64, device=device)
+        self.log_probs = torch.empty(shape, device=device)
+        self.values = torch.empty((common.STEPS + 1, num_envs), device=device)
         self.rewards = np.empty(shape, dtype=np.float32)
         self.ends = np.empty(shape, dtype=np.float32)
         self.observation, _ = games.reset()
@@ -111,17 +112,17 @@ class Player:
             self.actions[t] = action.squeeze(1)
             self.log_probs[t] = log_probs.gather(1, action).squeeze(1)
             self.observation, self.rewards[t], terminated, truncated, _ = self.games.step(
-                self.actions[t].numpy().astype(np.int32)
+                self.actions[t].cpu().numpy().astype(np.int32)
             )
             self.ends[t] = terminated | truncated
-        _, self.values[-1] = network(torch.from_numpy(self.observation))
-        estimates = advantages(self.rewards, self.values.numpy(), self.ends)
+        _, self.values[-1] = network(torch.from_numpy(self.observation).to(self.device))
+        estimates = advantages(self.rewards, self.values.cpu().numpy(), self.ends)
         return Rollout(
             observations=self.observations.flatten(0, 1),
             actions=self.actions.flatten(),
             log_probs=self.log_probs.flatten(),
             values=self.values[:-1].flatten(),
-            advantages=torch.from_numpy(estimates).flatten(),
+            advantages=torch.from_numpy(estimates).flatten().to(self.device),
         )
 
 
@@ -171,9 +172,9 @@ def main() -> None:
         int(games.action_space.n),
         attention=arguments.network == "cnn_sparse_fls",
         channels_last=arguments.channels_last,
-    )
+    ).to(arguments.device)
     optimiser = torch.optim.Adam(network.parameters(), lr=common.LEARNING_RATE, eps=common.ADAM_EPSILON)
-    player = Player(games, arguments.num_envs)
+    player = Player(games, arguments.num_envs, arguments.device)
     seconds: list[float] = []
     record = torch.zeros(5)
     for number in range(1, arguments.warmup_updates + arguments.updates + 1):

@@ -1,0 +1,1 @@
+"""What an accelerator does for training, measured inside a time limit."""

@@ -1,0 +1,71 @@
+"""Results inside a time limit, on disk as soon as they are measured."""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fls_jax.runs.files import write_whole
+
+
+class Journal:
+    """accelerator.json and accelerator.log in a folder.
+
+    Args:
+        out: the folder; made where it is missing.
+        minutes: the time limit, from now on.
+    """
+
+    def __init__(self, out: Path, minutes: float) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self.out = out
+        self._end = time.monotonic() + 60 * minutes
+        self._log = (out / "accelerator.log").open("w")
+        self.results: dict[str, Any] = {"minutes": minutes}
+
+    def left(self) -> float:
+        """Seconds until the limit."""
+        return self._end - time.monotonic()
+
+    def say(self, text: str) -> None:
+        """A line in the log and on the terminal."""
+        line = f"[{self.left():4.0f} s left] {text}"
+        print(line, flush=True)
+        print(line, file=self._log, flush=True)
+
+    def measure(self, part: str, name: str, work: Callable[[], Any], seconds: float = 10.0) -> Any:
+        """Keep what `work` gives as results[part][name], and return it.
+
+        Where less than `seconds` are left it is not begun, and what it raises is kept in its place: either
+        way nothing that was measured is lost, and the return value is None.
+        """
+        there = self.results.setdefault(part, {})
+        if self.left() < seconds:
+            there[name] = {"not_run": f"less than {seconds:.0f} s were left"}
+            self.say(f"{part}, {name}: no time left")
+            return self._write(None)
+        start = time.monotonic()
+        try:
+            there[name] = result = work()
+        except Exception as error:  # one part that fails must not cost the others
+            there[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+            self._log.write(traceback.format_exc())
+            self.say(f"{part}, {name}: failed, {there[name]['error']}")
+            return self._write(None)
+        self.say(
+            f"{part}, {name} ({time.monotonic() - start:.1f} s): {json.dumps(result, default=str)[:400]}"
+        )
+        return self._write(result)
+
+    def _write(self, result: Any) -> Any:
+        text = json.dumps(self.results, indent=1, default=str) + "\n"
+        write_whole(self.out / "accelerator.json", text)
+        return result
+
+    def close(self) -> None:
+        """Close the log."""
+        self._log.close()

@@ -1,0 +1,106 @@
+"""Policy, update and whole training on the accelerator, in the order of what is most worth knowing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import jax
+
+from benchmarks.arithmetic import step_cost, training_flops
+from benchmarks.parts import policy_seconds, timed, update_seconds
+from fls_jax.config import PRESETS, TrainConfig
+from fls_jax.networks.specs import network_spec
+from fls_jax.ppo.trainer import Fleet
+
+SEEDS = (1, 9, 17, 25, 33)
+PAPER, FAST = PRESETS["paper"], PRESETS["throughput"]
+DENSE = "cnn_dense_fls"
+# A minibatch of 4,096 of the dense networks does not fit; so many samples of it at once do.
+DENSE_MICROBATCH = 256
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration to be timed; seeds are trained at once, mapped in one program or in turn."""
+
+    name: str
+    config: TrainConfig
+    seeds: tuple[int, ...] = (1,)
+    mapped: bool = True
+
+
+def cases() -> list[Case]:
+    """All that is timed. Names say what differs from the paper's 8 x 128 in true float32, in two groups."""
+    paper = replace(PAPER, env_groups=2)
+    listed = []
+    for network in ("cnn_sparse_fls", "cnn", "cnn_patch_fls"):
+        own = replace(paper, network=network)
+        listed += [
+            Case(f"{network}, the paper's 8 x 128", own),
+            Case(f"{network}, `--preset throughput`", replace(FAST, network=network)),
+            Case(f"{network}, five seeds of it at once", own, SEEDS),
+        ]
+    own = replace(paper, network="cnn_sparse_fls")
+    dense = replace(paper, network=DENSE)
+    listed += [
+        Case("cnn_sparse_fls, one group", replace(own, env_groups=1)),
+        Case("cnn_sparse_fls, overlapped", replace(own, overlap=True)),
+        Case("cnn_sparse_fls, default precision", replace(own, matmul_precision="default")),
+        Case("cnn_sparse_fls, bfloat16", replace(own, compute_dtype="bfloat16")),
+        Case("cnn_sparse_fls, 128 environments", replace(own, num_envs=128)),
+        Case("cnn_sparse_fls, 128 environments, one group", replace(own, num_envs=128, env_groups=1)),
+        Case("cnn_sparse_fls, five seeds in turn", own, SEEDS, mapped=False),
+        Case(f"{DENSE}, the paper's 8 x 128", dense),
+        Case(f"{DENSE}, default precision", replace(dense, matmul_precision="default")),
+        Case(
+            f"{DENSE}, `--preset throughput`",
+            replace(FAST, network=DENSE, microbatch=DENSE_MICROBATCH),
+        ),
+        Case(f"{DENSE}, five seeds of it at once", dense, SEEDS),
+    ]
+    return listed
+
+
+def measure(case: Case, repeats: int, alone: float | None) -> dict[str, Any]:
+    """Steps a second of the policy, of the update and end to end, over all runs; memory; the two limits.
+
+    alone: EnvPool's steps a second without a network. Shares of the limits: of that, and of the update alone.
+    """
+    config, runs = case.config, len(case.seeds)
+    steps = runs * config.steps_per_update
+    start = time.perf_counter()
+    fleet = Fleet(config, case.seeds, mapped=case.mapped)
+    try:
+        rows: list[dict[str, Any]] = []
+        fleet.advance_all()  # compiles
+        result: dict[str, Any] = {"seconds_to_first_update": time.perf_counter() - start}
+        whole = timed(lambda: rows.extend(fleet.advance_all()), repeats)
+        result["policy_per_second"] = steps / median(policy_seconds(fleet, repeats))
+        result["update_per_second"] = steps / median(update_seconds(fleet, repeats))
+    finally:
+        fleet.close()
+    speed = steps / median(whole)
+    spec = network_spec(config.network)
+    cost = step_cost(spec, config)
+    result |= {
+        "steps_per_second": speed,
+        "per_run": speed / runs,
+        "loss": rows[-1]["loss"],
+        "seconds": {name: value for name, value in rows[-1].items() if name.startswith("seconds_")},
+        "tflops": speed * cost.flops / 1e12,
+        "update_tflops": result["update_per_second"] * config.epochs * training_flops(spec) / 1e12,
+        "share_of_envpool": None if alone is None else speed / alone,
+        "share_of_update": speed / result["update_per_second"],
+        "peak_device_gib": peak_memory(),
+    }
+    return result
+
+
+def peak_memory() -> float | None:
+    """GiB that the device has held at most since this process began, where it says so."""
+    statistics = jax.devices()[0].memory_stats() or {}
+    peak = statistics.get("peak_bytes_in_use")
+    return None if peak is None else peak / 2**30
