@@ -22,7 +22,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers lock core lowest clean
+.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers bench-accelerator lock core lowest clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -63,6 +63,9 @@ bench: setup ## Throughput of every part on this machine, to benchmarks/results/
 
 bench-peers: setup ## Ours against Stable-Baselines3, SBX and PyTorch, in alternation, to benchmarks/results/ [ARGS]
 	@$(BIN)/python -m benchmarks.bench_peers $(ARGS)
+
+bench-accelerator: setup ## What an accelerator does for training, in a time limit [ARGS='--minutes 8 --out DIR']
+	@$(BIN)/python -m benchmarks.accelerator $(ARGS)
 
 figures: setup ## Curves and tables of an experiment from run folders, to build/figures/ [EXPERIMENT=pilot|paper ROOTS ARGS]
 	@$(BIN)/python -m experiments.commands.figures --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -23,6 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "scaling.md"
 NETWORKS = ("cnn", "cnn_sparse_fls", "cnn_patch_fls", "cnn_dense_fls")
 NOT_RUN = "not run"
+BEGIN, END = "<!-- written by benchmarks/scaling.py -->", "<!-- end -->"
 # Assumed, until they are measured: how near real kernels come to the data sheet, what a policy step waits for
 # its transfer, launch and fetch, and what a step of the optimiser costs beside its arithmetic.
 EFFICIENCY = 0.3
@@ -69,12 +70,23 @@ class Workload:
         return self.runs * self.config.num_envs
 
 
-PAPER = PRESETS["paper"]
-WORKLOADS = (
-    Workload("the paper's 8 x 128", PAPER),
-    Workload("five seeds of it at once", PAPER, runs=5),
-    Workload("`--preset throughput`", PRESETS["throughput"]),
-)
+PAPER, FAST = PRESETS["paper"], PRESETS["throughput"]
+
+
+def workloads(machine: Machine) -> list[Workload]:
+    """What is predicted for a machine. Several seeds share one device; a group must divide among all."""
+    if machine.devices == 1:
+        return [
+            Workload("the paper's 8 x 128", PAPER),
+            Workload("five seeds of it at once", PAPER, runs=5),
+            Workload("`--preset throughput`", FAST),
+        ]
+    many = replace(FAST, num_envs=FAST.num_envs * machine.devices)
+    return [
+        Workload("the paper's 8 x 128", PAPER, groups=1),
+        Workload("`--preset throughput`", FAST),
+        Workload(f"the same, `--num-envs {many.num_envs}`", many),
+    ]
 
 
 class Limits(NamedTuple):
@@ -128,7 +140,8 @@ def limits(network: str, workload: Workload, machine: Machine, core_speed: float
         "update's memory": traffic,
         "update's launches": optimiser_steps * OPTIMISER_STEP_SECONDS,
     }
-    return Limits(emulators, samples / collect, samples / update, samples / total, max(parts, key=parts.get))  # ty: ignore
+    binds = max(parts, key=lambda name: parts[name])
+    return Limits(emulators, samples / collect, samples / update, samples / total, binds)
 
 
 def network_table() -> str:
@@ -168,7 +181,7 @@ def prediction_table(machine: Machine, measured: dict[str, float]) -> str:
     core = emulator_speed()
     rows = []
     for network in NETWORKS:
-        for workload in WORKLOADS:
+        for workload in workloads(machine):
             found = limits(network, workload, machine, core)
             speed = measured.get(f"{network}, {workload.name}")
             rows.append(
@@ -194,3 +207,42 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def measured_speeds() -> dict[str, dict[str, float]]:
+    """Machine -> `network, workload` -> steps a second, from the records of `make bench-accelerator`."""
+    found: dict[str, dict[str, float]] = {}
+    for file in sorted(RESULTS.glob("accelerator*/accelerator.json")):
+        record = json.loads(file.read_text())
+        device = record["machine"]["description"]["device"]
+        rows = record.get("speed", {}).items()
+        speeds = {name: row["steps_per_second"] for name, row in rows if "steps_per_second" in row}
+        for machine in MACHINES:
+            if machine.devices == 1 and "H100" in device and "H100" in machine.name:
+                found[machine.name] = speeds
+    return found
+
+
+def tables() -> str:
+    """All tables of the page."""
+    measured = measured_speeds()
+    parts = ["### What a network costs", network_table()]
+    for machine in MACHINES:
+        parts += [f"### {machine.name}", prediction_table(machine, measured.get(machine.name, {}))]
+    return "\n\n".join(parts)
+
+
+def written(page: str) -> str:
+    """The page with its tables as they are now, between the two marks."""
+    before, rest = page.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Write the tables into docs/scaling.md."""
+    PAGE.write_text(written(PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The accelerator's benchmark, really run for a short time on a CPU, and its time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accelerator import correctness, speed
+from benchmarks.accelerator.__main__ import main
+from benchmarks.accelerator.journal import Journal
+from fls_jax.runs.checkpoints import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_runs_on_a_cpu_and_leaves_a_trained_run(tmp_path):
+    """In a process of its own, without what a bare machine lacks; rollouts of 4 steps, to be quick."""
+    code = (
+        "import sys\n"
+        "for name in ('tyro', 'ale_py', 'wandb', 'av', 'matplotlib'): sys.modules[name] = None\n"
+        "from benchmarks.accelerator.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["--minutes", "1", "--out", str(tmp_path), "--rollout-length", "4"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--parts", "machine", "training"],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = json.loads((tmp_path / "accelerator.json").read_text())
+    assert results["machine"]["description"]["backend"] == "cpu"
+    assert results["machine"]["description"]["versions"]["jax"]
+    for size in ("8", "64", "128", "256"):
+        row = results["envpool"][size]
+        assert row.get("steps_per_second", 0) > 0 or "not_run" in row
+    assert "training, Pong" in (tmp_path / "accelerator.log").read_text()
+    row = results["training"]["Pong"]
+    if "not_run" in row:  # a machine so slow that EnvPool alone took the minute
+        pytest.skip(row["not_run"])
+    assert row["env_step"] > 0, row
+    with tarfile.open(tmp_path / "run.tar") as tar:
+        tar.extractall(tmp_path, filter="data")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["game"], config["network"]) == ("Pong", "cnn_patch_fls")
+    rows = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["env_step"] == row["env_step"]
+    step, params = load_params(tmp_path / "run" / "checkpoints")
+    assert step == row["env_step"]
+    assert params["policy"]["kernel"].shape == (512, len(config["action_names"]))
+
+
+def test_a_part_that_fails_or_has_no_time_costs_the_others_nothing(tmp_path):
+    journal = Journal(tmp_path, minutes=1)
+    assert journal.measure("a", "good", lambda: {"x": 1}) == {"x": 1}
+    assert journal.measure("a", "bad", lambda: 1 / 0) is None
+    assert journal.measure("b", "late", lambda: pytest.fail("begun"), seconds=61) is None
+    journal.close()
+    results = json.loads((tmp_path / "accelerator.json").read_text())
+    assert results["a"] == {"good": {"x": 1}, "bad": {"error": "ZeroDivisionError: division by zero"}}
+    assert "61 s" in results["b"]["late"]["not_run"]
+    assert "Traceback" in (tmp_path / "accelerator.log").read_text()
+
+
+def test_the_comparisons_hold_on_a_cpu():
+    """Against itself a CPU is exact for a network; the scanned update is another program than the stepped."""
+    assert max(correctness.network_error("cnn_patch_fls").values()) < 1e-5
+    errors = correctness.update_errors(1)["relative_distance"]
+    assert 0 <= errors[0] < 1e-2
+
+
+def test_cases_are_told_apart_by_name_and_can_be_trained():
+    names = [case.name for case in speed.cases()]
+    assert len(set(names)) == len(names)
+    for case in speed.cases():
+        case.config.validated()
+
+
+def test_a_case_is_measured(tmp_path):
+    from dataclasses import replace
+
+    case = speed.cases()[0]
+    small = replace(case.config, num_envs=2, rollout_length=4, minibatches=1, epochs=1, total_steps=800)
+    row = speed.measure(replace(case, config=small), 1, alone=1000.0)
+    assert row["steps_per_second"] > 0
+    assert row["share_of_envpool"] == row["steps_per_second"] / 1000
+    assert row["update_per_second"] >= row["steps_per_second"]
+
+
+def test_no_time_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--minutes", "0"])
+    assert "--minutes is 0.0" in capsys.readouterr().err
