@@ -108,6 +108,12 @@ class Video:
     """Frames a second; 15 is the speed of the game."""
     greedy: bool = False
     """Take the most probable action instead of sampling."""
+    relative: Literal["none", "mean", "background"] = "none"
+    """Draw attention less its mean over the clip, or less its value on the commonest patch."""
+    map_only: bool = False
+    """Show the bare map beside the game."""
+    attention: Annotated[str, tyro.conf.arg(metavar="NAME")] = "trained"
+    """Map that multiplies the features: trained, mean, uniform, shuffled, other, constant:V."""
 
 
 @dataclass(frozen=True)

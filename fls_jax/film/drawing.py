@@ -29,7 +29,22 @@ def colour_map() -> np.ndarray:
     return cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1].astype(np.float32)
 
 
-def overlay(picture: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+@cache
+def diverging_map() -> np.ndarray:
+    """Blue over dark grey to orange, float32 RGB [256, 3] in 0 ... 255; for colour-blind eyes too."""
+    ends = np.array([(86, 180, 233), (40, 42, 48), (255, 165, 30)], np.float32)
+    place = np.linspace(0, 2, 256)
+    return np.stack([np.interp(place, (0, 1, 2), ends[:, c]) for c in range(3)], axis=1).astype(np.float32)
+
+
+def colours(saliency: np.ndarray, signed: bool = False) -> np.ndarray:
+    """The bare map: uint8 [H, W, 3]; saliency float [H, W], 0 ... 1, or signed -1 ... 1 with 0 dark grey."""
+    place = (saliency + 1) / 2 if signed else saliency
+    ramp = diverging_map() if signed else colour_map()
+    return (ramp[(np.clip(place, 0, 1) * 255 + 0.5).astype(np.uint8)] + 0.5).astype(np.uint8)
+
+
+def overlay(picture: np.ndarray, saliency: np.ndarray, signed: bool = False) -> np.ndarray:
     """Saliency drawn over a picture: uint8 [H, W, 3].
 
     A pixel of saliency s goes the share s of the way from the game's hue to the map's, and (1 -
@@ -39,11 +54,17 @@ def overlay(picture: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     Args:
         picture: uint8 [H, W, 3] RGB or [H, W] grey.
         saliency: float [H, W]; values outside 0 ... 1 count as 0 and 1.
+        signed: it lies between -1 and 1: its size is the share, its sign the end of the diverging map.
     """
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
-    share = np.clip(saliency, 0, 1).astype(np.float32)
-    change = colour_map()[(share * 255 + 0.5).astype(np.uint8)] - picture
+    if signed:
+        share = np.clip(np.abs(saliency), 0, 1).astype(np.float32)
+        ends = diverging_map()[[0, -1]]
+        change = ends[(saliency > 0).astype(np.uint8)] - picture
+    else:
+        share = np.clip(saliency, 0, 1).astype(np.float32)
+        change = colour_map()[(share * 255 + 0.5).astype(np.uint8)] - picture
     change -= SHADE_KEPT * (change @ _LUMA)[..., None]
     return np.clip(picture + share[..., None] * change + 0.5, 0, 255).astype(np.uint8)
 
@@ -116,6 +137,7 @@ class AgentTile:
         title: in bold above the pictures.
         facts: beside it, with commas; the first are left out where there is no room for all.
         maximum: the saliency that is drawn as 1, for the colour bar; None where there is no attention.
+        scale: what the bar is called. signed: it goes from -maximum over 0 to maximum.
     """
 
     SCREEN_FACTOR, INPUT_FACTOR = 2, 5  # 210 and 84 rows both become 420
@@ -127,26 +149,35 @@ class AgentTile:
     SCREEN = (slice(_TOP, _TOP + _SIDE), slice(_MARGIN, _MARGIN + _SCREEN_WIDTH))
     INPUT = (slice(_TOP, _TOP + _SIDE), slice(WIDTH - _MARGIN - _SIDE, WIDTH - _MARGIN))
 
-    def __init__(self, title: str, facts: Sequence[str], maximum: float | None) -> None:
+    def __init__(
+        self,
+        title: str,
+        facts: Sequence[str],
+        maximum: float | None,
+        scale: str = "saliency",
+        signed: bool = False,
+    ) -> None:
         self._empty = np.empty((self.HEIGHT, self.WIDTH, 3), np.uint8)
         self._empty[:] = BACKGROUND
         left = write(self._empty, title, (self._MARGIN, 29), 18, bold=True) + 12
-        room = self._write_scale(maximum) - 12 - left
+        room = self._write_scale(maximum, scale, signed) - 12 - left
         while facts and text_width(", ".join(facts), 14) > room:
             facts = facts[1:]
         write(self._empty, ", ".join(facts), (left, 29), 14, DIM)
         for name, x in zip(self.NUMBERS, self._PLACES, strict=True):
             write(self._empty, name, (x, self._TOP + self._SIDE + 22), 13, DIM)
 
-    def _write_scale(self, maximum: float | None, width: int = 112) -> int:
+    def _write_scale(self, maximum: float | None, scale: str, signed: bool, width: int = 112) -> int:
         """The colour bar with its ends, flush right above the input; the x of its left end."""
         text = scale_text(maximum) or f"{maximum:.3g}"
         end = write(self._empty, text, (self.WIDTH - self._MARGIN, 29), 14, DIM, align="right")
         if scale_text(maximum):
             return end
         bar = slice(end - 8 - width, end - 8)
-        self._empty[19:29, bar] = colour_map()[np.linspace(0, 255, width).astype(int)]
-        return write(self._empty, "saliency  0", (bar.start - 8, 29), 14, DIM, align="right")
+        ramp = diverging_map() if signed else colour_map()
+        self._empty[19:29, bar] = ramp[np.linspace(0, 255, width).astype(int)]
+        low = f"-{maximum:.3g}" if signed else "0"
+        return write(self._empty, f"{scale}  {low}", (bar.start - 8, 29), 14, DIM, align="right")
 
     def draw(self, screen: np.ndarray, seen: np.ndarray, numbers: Sequence[str]) -> np.ndarray:
         """The tile, uint8 [HEIGHT, WIDTH, 3].

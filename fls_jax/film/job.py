@@ -7,6 +7,7 @@ takes little memory whatever its length; playing again would cost a second emula
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ import numpy as np
 from fls_jax.agent import Agent, load_agent
 from fls_jax.atari.pool import AtariPool
 from fls_jax.errors import UserError
-from fls_jax.film.drawing import AgentTile, mosaic, overlay
+from fls_jax.film.drawing import AgentTile, colours, mosaic, overlay
 from fls_jax.film.movie import Movie
+from fls_jax.film.relative import SCALE_NAMES, Relative, relative_attention
+from fls_jax.networks.replacement import TRAINED, check_name, needs_reference
 from fls_jax.process.display import ProgressDisplay
 from fls_jax.saliency.projection import DEAD, SCREEN, Protocol, project, share_of, to_screen
 
 MAX_AGENTS = 16  # 4 x 4 tiles just fit what decoders of H.264 must take (level 5.1)
 _BLOCK = 64
+_REFERENCE = 256  # steps of another game whose moments stand in for attention
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,10 @@ class Clip:
         """What the agent saw at step t: uint8 [4, 84, 84], the oldest frame first."""
         return np.frombuffer(zlib.decompress(self.inputs[t]), np.uint8).reshape(4, 84, 84)
 
+    def observations(self) -> np.ndarray:
+        """All that the agent saw: uint8 [T, 4, 84, 84]."""
+        return np.stack([self.observation(t) for t in range(len(self.inputs))])
+
 
 def film(
     runs: Sequence[Path],
@@ -69,6 +77,9 @@ def film(
     seed: int = 1000,
     fps: int = 15,
     greedy: bool = False,
+    relative: Relative = "none",
+    map_only: bool = False,
+    attention: str = TRAINED,
 ) -> Path:
     """Film the agents of one or several runs of a game, each from the beginning of a game of its own.
 
@@ -81,23 +92,47 @@ def film(
         seed: of the games and the sampled actions; each agent plays as it would alone.
         fps: frames a second.
         greedy: take the most probable action instead of sampling.
+        relative: draw attention less its mean over the clip, or less its value on the commonest patch.
+        map_only: the bare map in place of the agent's input, and the game as it is.
+        attention: what multiplies the features in its place (networks/replacement.py).
 
     Returns the file's path. Raises UserError for what the user can put right.
     """
     _check_numbers(steps, seed, fps)
     agents = load_agents(runs, step)
-    out = out or default_path(Path(runs[0]), agents, protocol, greedy)
+    words = [relative] * (relative != "none") + ["map"] * map_only
+    words += [attention.replace(":", "-")] * (attention != TRAINED)
+    out = out or default_path(Path(runs[0]), agents, protocol, greedy, words)
     if out.suffix.lower() != ".mp4":
         raise UserError(f"--out is {out}; the film is an MP4 file: let its name end in .mp4.")
+    agents = [with_attention(agent, attention, seed) for agent in agents]
     with Movie(out, fps) as movie:
         clips = _play_all(agents, steps, seed, greedy)
-        tiles = zip(*(draw(*pair, protocol) for pair in zip(agents, clips, strict=True)), strict=True)
+        pairs = zip(agents, clips, strict=True)
+        tiles = zip(*(draw(*pair, protocol, relative, map_only) for pair in pairs), strict=True)
         with ProgressDisplay(str(out), steps, "drawing ...") as display:
             for number, row in enumerate(tiles, start=1):
                 movie.add(mosaic(row))
                 display.count(number, "frames")
     print(f"{out}: {steps:,} frames, {steps / fps:,.0f} s")
     return out
+
+
+def with_attention(agent: Agent, name: str, seed: int) -> Agent:
+    """The agent with its attention replaced, by moments of a game of its own where those are needed.
+
+    Raises UserError for what cannot be replaced.
+    """
+    try:
+        if check_name(name) == TRAINED:
+            return agent
+        reference = None
+        if needs_reference(name) and agent.spec.attention is not None:
+            clip = play(agent, _REFERENCE, seed + 1)
+            reference = np.moveaxis(clip.observations(), 1, -1)
+        return agent.with_attention(name, reference)
+    except ValueError as error:
+        raise UserError(f"--attention: {error}") from error
 
 
 def _play_all(agents: Sequence[Agent], steps: int, seed: int, greedy: bool) -> list[Clip]:
@@ -125,12 +160,15 @@ def load_agents(runs: Sequence[Path], step: int | None = None) -> list[Agent]:
     return agents
 
 
-def default_path(run: Path, agents: Sequence[Agent], protocol: Protocol, greedy: bool) -> Path:
+def default_path(
+    run: Path, agents: Sequence[Agent], protocol: Protocol, greedy: bool, more: Sequence[str] = ()
+) -> Path:
     """Where a film goes unless told: `video/<env_step>.mp4` of the first run; words say what differs."""
     words = [str(agents[0].step)]
     words += [f"{len(agents)}-agents"] if len(agents) > 1 else []
     words += ["paper"] if protocol == "paper" else []
     words += ["greedy"] if greedy else []
+    words += more
     return run / "video" / f"{'-'.join(words)}.mp4"
 
 
@@ -197,13 +235,23 @@ def entropy(logits: np.ndarray) -> float:
     return float(log_sum - (np.exp(shifted - log_sum) * shifted).sum())
 
 
-def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[np.ndarray]:
+def draw(
+    agent: Agent,
+    clip: Clip,
+    protocol: Protocol = "aligned",
+    relative: Relative = "none",
+    map_only: bool = False,
+) -> Iterator[np.ndarray]:
     """The agent's tile at every step: uint8 [H, W, 3], saliency as a share of its maximum in the clip."""
-    maximum = largest_saliency(agent, clip, protocol)
-    if maximum is not None and maximum < DEAD:
+    if relative != "none":
+        less = relative_attention(clip.attention, clip.observations(), agent.spec, relative)
+        clip = dataclasses.replace(clip, attention=less)
+    maximum, signed = largest_saliency(agent, clip, protocol), relative != "none"
+    if maximum is not None and maximum < DEAD and not signed:
         print(f"Note: the attention of {agent} has died; its saliency, below {DEAD:g}, is drawn empty.")
     facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
-    tile = AgentTile(agent.network, facts, maximum)
+    facts += () if agent.attention == TRAINED else (f"attention {agent.attention}",)
+    tile = AgentTile(agent.config.variant, facts, maximum, SCALE_NAMES[relative], signed)
     for t, view in enumerate(views(agent, clip, protocol, maximum)):
         numbers = (
             f"{value:z.2f}" if abs(value := clip.values[t]) < 100 else f"{value:,.0f}",
@@ -213,9 +261,12 @@ def draw(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> Iterator[n
             f"{clip.games[t]:,}",
             f"{t:,}",
         )
-        yield tile.draw(
-            overlay(view.screen, view.screen_saliency), overlay(view.seen, view.saliency), numbers
-        )
+        if map_only:
+            pictures = view.screen, colours(view.saliency, signed)
+        else:
+            screen = overlay(view.screen, view.screen_saliency, signed)
+            pictures = screen, overlay(view.seen, view.saliency, signed)
+        yield tile.draw(*pictures, numbers)
 
 
 class View(NamedTuple):
@@ -246,10 +297,10 @@ def views(
 
 
 def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:
-    """The greatest value that a pixel of the input has in a clip; None for a network without attention."""
+    """The greatest size of a pixel's value in a clip; None for a network without attention."""
     if agent.spec.attention is None:
         return None
-    return max(float(maps.max()) for maps in _maps(agent, clip, protocol))
+    return max(float(np.abs(maps).max()) for maps in _maps(agent, clip, protocol))
 
 
 def _maps(agent: Agent, clip: Clip, protocol: Protocol) -> Iterator[np.ndarray]:

@@ -161,8 +161,9 @@ def drawn(network, attention, protocol="aligned"):
     """(screen, input) as drawn, uint8 [T, 210, 160, 3] and [T, 84, 84, 3], one pixel of each square."""
     config = TrainConfig(game="Pong", network=network)
     agent: Any = SimpleNamespace(
-        network=network, spec=network_spec(network), game="Pong", config=config, step=0, actions=("NOOP",)
-    )
+        network=network, spec=network_spec(network), game="Pong", config=config, step=0, actions=("NOOP",),
+        attention="trained",
+    )  # fmt: skip
     frames = np.stack(list(draw(agent, blank_clip(attention.astype(np.float32)), protocol)))
     screens, inputs = frames[:, *SCREEN_AT], frames[:, *INPUT_AT]
     np.testing.assert_array_equal(screens, screens[:, ::2, ::2].repeat(2, axis=1).repeat(2, axis=2))
