@@ -14,6 +14,7 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.contents import (
     Evaluation,
+    attention_tables,
     evaluation_files,
     gaze_summaries,
     last_step,
@@ -43,6 +44,8 @@ class Run:
     history: pd.DataFrame
     evaluations: tuple[Evaluation, ...]
     gaze: tuple[dict[str, Any], ...]
+    attention: tuple[dict[str, Any], ...] = ()
+    """The contents of its tables of replaced attention."""
 
     @property
     def env_step(self) -> int:
@@ -120,9 +123,14 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
             problems.append(Problem(path, str(error)))
     gaze, damaged = gaze_summaries(folder)
     problems += [Problem(path, reason) for path, reason in damaged.items()]
+    try:
+        attention = tuple(attention_tables(folder))
+    except UserError as error:
+        attention = ()
+        problems.append(Problem(folder.path / "attention", str(error)))
     sittings = tuple(read_sittings(folder, details))
     history = _history(folder.record_file)
-    return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze))
+    return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze), attention)
 
 
 def _history(path: Path) -> pd.DataFrame:

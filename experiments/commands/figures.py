@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ from experiments.commands.command_line import run_command
 from experiments.commands.gaze_table import gaze_table
 from experiments.data.grid import BASELINE, MAIN_NETWORKS
 from experiments.pages.aggregates import aggregate_table, draw_efficiency, draw_lengths, draw_profiles
+from experiments.pages.attention import attention_table
 from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.plots import draw_curves, draw_scores
 from experiments.pages.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
@@ -114,12 +115,19 @@ def _page(
     lines = [f"# {selection.experiment.title}", "", *how_to_read]
     lines += [f"![{name}]({link})\n" for name, link in plots]
     lines += [table.markdown() for table in tables]
+    lines += [attention_table(content).markdown() for content in _attention(selection)]
     lines += _gaze(selection)
     if selection.problems:
         lines += ["## Left out", ""]
         lines += [on_a_line(f"- {problem.path}: {problem.reason}") for problem in selection.problems]
         lines.append("")
     return "\n".join(lines)
+
+
+def _attention(selection: Selection) -> list[dict[str, Any]]:
+    """The tables of replaced attention of the experiment's runs, of their last steps."""
+    runs = [selection.runs[cell] for cell in selection.experiment.cells if cell in selection.runs]
+    return [content for run in runs for content in run.attention if content["env_step"] == run.env_step]
 
 
 def _gaze(selection: Selection) -> list[str]:

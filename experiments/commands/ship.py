@@ -26,7 +26,13 @@ from fls_jax.agent import Agent, load_agent
 from fls_jax.atari.pool import AtariPool
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import load_item, save_item
-from fls_jax.runs.contents import evaluation_files, last_step, read_evaluation, read_sittings
+from fls_jax.runs.contents import (
+    attention_tables,
+    evaluation_files,
+    last_step,
+    read_evaluation,
+    read_sittings,
+)
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
@@ -101,6 +107,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
         "attention_mean": last.get("attention_mean"),
         "sittings": [row for row in read_sittings(folder, config) if row["env_step"] < step],
         "evaluations": evaluations,
+        "attention": [each for each in attention_tables(folder) if each["env_step"] == step],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from experiments.pages.attention import attention_table
 from experiments.pages.presentation import markdown_row
 from experiments.pages.tables import between, commits, machines, million, number, with_std
 from fls_jax.config import TrainConfig
@@ -27,6 +28,7 @@ def model_card(config: dict[str, Any]) -> str:
         _use(train),
         _training(train, config),
         _settings(train),
+        *(attention_table(content).markdown() for content in facts.get("attention", ())),
         _limits(train, facts),
         "## Licence\n\nMIT, as the code. The game is not part of it.\n",
     ]

@@ -19,6 +19,7 @@ from typing import Any
 from fls_jax.errors import UserError
 from fls_jax.runs.contents import (
     Evaluation,
+    attention_tables,
     checkpoint_steps,
     evaluation_files,
     gaze_rows,
@@ -173,6 +174,9 @@ def pack(folder: RunFolder, project: str) -> list[Parcel]:
     for evaluation in map(read_evaluation, evaluation_files(folder)):
         title = f"evaluate-{evaluation.path.stem}"
         parcels.append(parcel("evaluate", title, evaluation_content(evaluation)))
+    for content in attention_tables(folder):
+        title = f"attention-{content['env_step']}"
+        parcels.append(parcel("evaluate", title, attention_content(content)))
     summaries, damaged = gaze_summaries(folder)
     for reason in damaged.values():
         raise UserError(reason)
@@ -253,6 +257,25 @@ def evaluation_content(evaluation: Evaluation) -> Content:
     columns = {column: [game.get(column) for game in evaluation.games] for column in evaluation.games[0]}
     row = {"env_step": evaluation.env_step, "protocol": evaluation.protocol, **values}
     return Content(row, {f"games/{environment}{'-greedy' * greedy}": columns})
+
+
+def attention_content(content: dict[str, Any]) -> Content:
+    """What a map looks like, what becomes of the policy without it, and a row a replacement, of one file."""
+    game = content["game"]
+    values = {f"attention-map/{game}/{name}": value for name, value in content["map"].items()}
+    columns: dict[str, list[Any]] = {"attention": list(content["replacements"])}
+    rows = content["replacements"].values()
+    for name in ("games", "mean", "human_normalised", "difference"):
+        columns[name] = [row.get(name) for row in rows]
+    ends = [row.get("difference_interval_95") or (None, None) for row in rows]
+    columns["low"], columns["high"] = map(list, zip(*ends, strict=True))
+    for name in ("kl", "value_change", "same_action"):
+        columns[name] = [row[name]["mean"] for row in rows]
+    for name, row in content["replacements"].items():
+        if "difference" in row:
+            key = f"attention-replaced/{game}/{name.replace(':', '-')}"
+            values |= {f"{key}/difference": row["difference"], f"{key}/kl": row["kl"]["mean"]}
+    return Content({"env_step": content["env_step"], **values}, {f"attention/{game}": columns})
 
 
 def gaze_content(game: str, summary: dict[str, Any]) -> Content:
