@@ -33,6 +33,7 @@ from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.results import read_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.film.job import film
+from fls_jax.report.job import report
 from fls_jax.runs.contents import Evaluation, read_evaluation
 from fls_jax.runs.folder import RunFolder, find_runs, set_aside
 from fls_jax.statistics import paper
@@ -88,6 +89,7 @@ def make_demo(settings: Settings) -> list[Path]:
             *_films(played, settings),
             *_curves(settings),
             *_scores(played, settings.out),
+            *_report(played, settings),
         ]
     except OSError as error:
         raise UserError(
@@ -133,6 +135,12 @@ def _films(played: Sequence[Played], settings: Settings) -> list[Path]:
         folders = [each.folder for each in agents]
         films.append(film(folders, settings.out / f"{game}.mp4", steps=settings.steps))
     return films
+
+
+def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
+    """All agents in one page: at play on the same frames, with and without their maps."""
+    folders = [each.folder for each in played]
+    return report(folders, settings.out / "report.html", steps=settings.steps)
 
 
 def _curves(settings: Settings) -> list[Path]:

@@ -72,6 +72,7 @@ def test_the_table_is_of_the_games_that_were_played_and_of_the_recorded_ones(dem
     assert re.search(r"\| Breakout \| cnn \| 2,048 \| 2 \| .* \| 3 \| 5.0 ± 2.4 \| .* \| 618 ± 209 \|", text)
     assert {path.name for path in written} == {
         "Breakout.mp4", "curves.svg", "curves.png", "scores.svg", "scores.png", "scores.csv", "scores.md",
+        "report.html",
     }  # fmt: skip
 
 

@@ -109,6 +109,22 @@ def test_a_map_less_its_mean_has_both_colours_at_the_right_places(shown, documen
     assert np.corrcoef(warmer[strong], maps[strong])[0, 1] > 0.8
 
 
+def test_each_frame_can_have_a_scale_of_its_own(shown, document, pair):
+    shown.run(
+        "flsReport.change({perFrame: true, show: 'map'}); await flsReport.seek(FRAME);".replace(
+            "FRAME", str(FRAME)
+        )
+    )
+    clip, agent = document["clips"][1], load_agent(pair[1])
+    maps = np.asarray(project(attention_of(clip, agent), agent.spec))[FRAME]
+    text = shown.run("return document.querySelector('.view-1 .ends').textContent")
+    assert float(text.split()[-1]) == pytest.approx(maps.max(), rel=0.01)
+    drawn = pixels(shown, 1).reshape(-1, 3)
+    assert (
+        np.abs(drawn.astype(int) - (253, 231, 37)).max(axis=1).min() <= 8
+    )  # something is as bright as can be
+
+
 def test_what_is_told_of_a_frame_is_what_was_recorded(shown, document):
     observer = document["clips"][1]["observers"][1]
     told = shown.run("return [...document.querySelectorAll('.view-1 .share')].map((e) => e.textContent)")

@@ -19,7 +19,7 @@ export class Player {
     this.clips = new Map(report.clips.map((clip) => [clip.id, new Clip(clip, this.agents)]));
     this.state = {
       clip: report.clips[0].id, frame: 0, views: [], show: "overlay", opacity: 1, shared: true,
-      gaze: true, boxes: false, region: null, instead: null, speed: 1,
+      perFrame: false, gaze: true, boxes: false, region: null, instead: null, speed: 1,
     };
     this.views = [];
     this.playing = false;
@@ -131,7 +131,8 @@ export class Player {
   }
 
   /** The end of a view's colour scale: shared with the views that show the same method, unless told not to. */
-  maximumOf(view) {
+  maximumOf(view, t = null) {
+    if (this.state.perFrame && t !== null) return view.brightest(t);
     if (!this.state.shared || !view.map) return view.maximum;
     const alike = this.views.filter((other) => other.map?.record.id === view.map.record.id);
     return Math.max(...alike.map((other) => other.maximum));
@@ -148,7 +149,11 @@ export class Player {
 
   drawFrame(t) {
     const { clip } = this;
-    this.views.forEach((view) => view.draw(t, this.maximumOf(view)));
+    for (const view of this.views) {
+      const maximum = this.maximumOf(view, t);
+      view.draw(t, maximum);
+      if (this.state.perFrame) view.drawScale(maximum);
+    }
     this.timelines.at(t);
     this.whatIf.at(t, clip);
     this.bar.value = t;
@@ -244,13 +249,14 @@ export class Player {
     });
     this.opacity = h("input", { type: "range", min: 0, max: 1, step: 0.05, oninput: () => this.change({ opacity: Number(this.opacity.value) }) });
     this.shared = tick("one scale for views of the same map", true, (shared) => this.change({ shared }));
+    this.perFrame = tick("scale each frame by itself", false, (perFrame) => this.change({ perFrame }));
     this.gaze = tick("human gaze", true, (gaze) => this.change({ gaze }));
     this.boxes = tick("objects", false, (boxes) => this.change({ boxes }));
     return h(
       "div", { class: "look" },
       h("fieldset", { class: "shows" }, h("legend", {}, "Show"), this.shows.map(({ element }) => element)),
       h("label", { class: "choice" }, h("span", {}, "Opacity"), this.opacity),
-      this.shared.element, this.gaze.element, this.boxes.element,
+      this.shared.element, this.perFrame.element, this.gaze.element, this.boxes.element,
     );
   }
 
@@ -305,6 +311,7 @@ export class Player {
     for (const { input } of this.shows) input.checked = input.value === state.show;
     this.opacity.value = state.opacity;
     this.shared.input.checked = state.shared;
+    this.perFrame.input.checked = state.perFrame;
     this.gaze.element.hidden = !clip.gaze;
     this.boxes.element.hidden = !clip.boxes;
     this.regionInputs.forEach((input, i) => (input.value = state.region ? state.region[i] : ""));

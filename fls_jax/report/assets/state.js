@@ -14,6 +14,7 @@ export function readHash(hash) {
   const opacity = Number(given.get("opacity"));
   if (given.has("opacity") && opacity >= 0 && opacity <= 1) state.opacity = opacity;
   if (given.has("shared")) state.shared = given.get("shared") === "1";
+  if (given.has("each")) state.perFrame = given.get("each") === "1";
   if (given.has("instead")) state.instead = given.get("instead");
   const region = (given.get("region") ?? "").split(",").map(Number);
   if (region.length === 4 && region.every((n) => Number.isInteger(n) && n >= 0 && n <= 210)) state.region = region;
@@ -36,6 +37,7 @@ export function writeHash(state) {
   words.set("show", state.show);
   words.set("opacity", state.opacity);
   words.set("shared", state.shared ? 1 : 0);
+  words.set("each", state.perFrame ? 1 : 0);
   if (state.instead) words.set("instead", state.instead);
   if (state.region) words.set("region", state.region.join(","));
   return `#${words}`;

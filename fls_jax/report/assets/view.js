@@ -73,6 +73,12 @@ export class View {
     return this.map ? this.map.maximum(this.player.state.show === "relative") : 0;
   }
 
+  /** The largest absolute value of this view's map at t. */
+  brightest(t) {
+    if (!this.map?.whole) return 0;
+    return this.map.onInput(t, this.player.state.show === "relative").reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  }
+
   /** Draw frame t; maximum: the end of the colour scale. */
   draw(t, maximum) {
     const { clip, state } = this.player;
