@@ -41,8 +41,8 @@ _FILES = (
 class Settings:
     """Copy a run's record and its results to where records are committed.
 
-    Until the training is finished, its latest checkpoint goes along, so that another machine can go on: the
-    parameters as they are, the optimiser's moments rounded to bfloat16. The parameters of a finished run are
+    Until the training is finished, its latest checkpoint goes along, so that another machine can go on:
+    parameters rounded to float16, the optimiser's moments to bfloat16. The parameters of a finished run are
     shipped (`make ship`). Videos, W&B's files and what gaze passes say of single frames stay behind.
     """
 
@@ -116,9 +116,13 @@ def _copy(folder: RunFolder, part: Path) -> None:
 
 
 def _copy_checkpoint(folder: RunFolder, part: Path, step: int) -> None:
-    """One checkpoint that training goes on from, its optimiser's moments as bfloat16."""
+    """One checkpoint that training goes on from: parameters as float16, the optimiser's moments as bfloat16.
+
+    A weight moves by less than in one optimiser step, of which an update has sixteen.
+    """
     target = RunFolder(part).checkpoints
-    save_item(target, step, "params", load_item(folder.checkpoints, step, "params"))
+    params = load_item(folder.checkpoints, step, "params")
+    save_item(target, step, "params", cast_floats(params, jnp.float16))
     learner = load_item(folder.checkpoints, step, "learner")
     save_item(target, step, "learner", cast_floats(learner, jnp.bfloat16))
     metadata = Path(str(step)) / "_CHECKPOINT_METADATA"

@@ -13,6 +13,7 @@ from experiments.data.grid import (
     PAPER,
     PAPER_GAMES,
     PILOT,
+    SHARP,
     Cell,
     cell_of,
     differences,
@@ -39,7 +40,12 @@ def test_the_pilot():
         for seed in (1, 9)
     )
     assert PILOT.config(PILOT.cells[1]) == TrainConfig(
-        game="Pong", network="cnn", seed=1, total_steps=2_000_000, environment_seeds="consecutive"
+        game="Pong",
+        network="cnn",
+        seed=1,
+        total_steps=2_000_000,
+        environment_seeds="consecutive",
+        matmul_precision="default",
     )
 
 
@@ -56,7 +62,9 @@ def test_the_papers_grid():
 def test_configurations_are_valid_and_the_papers(experiment):
     for cell in experiment.cells:
         config = experiment.config(cell).validated()
-        changed = differences(TrainConfig(), config)
+        # Runs begun before there was a choice; on a CPU, where they ran, both are float32.
+        assert (config.matmul_precision == "default") == (experiment in (PILOT, SHARP))
+        changed = differences(replace(TrainConfig(), matmul_precision=config.matmul_precision), config)
         assert {text.split(":")[0] for text in changed} <= {"game", "network", "seed", "total_steps"}
     assert all(BASELINE in {c.network for c in experiment.cells if c.game == g} for g in experiment.games)
 
