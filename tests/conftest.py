@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from pathlib import Path
 _cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+# Under `nohup` the tests would pass an ignored SIGHUP on to the programs whose handling of it they check.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import jax  # noqa: E402 (after the cache is set)
 import numpy as np  # noqa: E402

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import throughput
 from benchmarks.proxy import BlockMeanNetwork
+from fls_jax.networks.specs import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +88,8 @@ def test_a_failed_measurement_says_why():
 
 def test_every_network_is_in_the_memory_table_and_dense_ones_twice():
     todo = list(throughput.memory_measurements())
-    assert len(todo) == 17
+    assert len(todo) == len(NETWORKS) + 2
+    assert {options["network"] for options in todo} == set(NETWORKS)
     assert sum("microbatch" in options for options in todo) == 2
 
 

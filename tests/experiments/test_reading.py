@@ -78,7 +78,7 @@ def test_the_page_may_lie_elsewhere_and_its_pictures_are_found(tmp_path):
     )
     assert written[-1] == page
     links = re.findall(r"\]\((.*?)\)", page.read_text())
-    assert links == ["figures/pilot/curves.svg", "figures/pilot/scores_plot.svg"]
+    assert links == [f"figures/pilot/{name}.svg" for name in ("curves", "scores_plot", "lengths")]
     assert all((page.parent / link).exists() for link in links)
     assert not (tmp_path / "results" / "figures" / "pilot" / "README.md").exists()
     gaze = page.read_text().split("## Saliency against human gaze")[1]

@@ -331,7 +331,10 @@ def test_the_real_clip_is_whole_and_its_frame_count_disagrees(clip):
     report = observations.report()
     assert (report.frames, report.rows, report.rows_without_gaze) == (800, 800, 11)
     assert report.observations_left_out == 0
-    assert report.problems() == ["800 frames, but 17,814 in meta_data.csv"]
+    assert report.problems() == [
+        "its pictures are averages of two frames (frame_averaging), which no agent was trained on",
+        "800 frames, but 17,814 in meta_data.csv",
+    ]
 
 
 @pytest.mark.parametrize("space", ["screen", "input"])

@@ -11,12 +11,12 @@ import pytest
 import fls_jax
 from fls_jax.errors import UserError
 from fls_jax.imports.baselines import import_baselines
-from fls_jax.networks.specs import NETWORKS
+from fls_jax.networks.specs import PUBLISHED
 from tests.imports.tensorflow_model import variables, write_experiment
 from tests.oracles import networks as oracle
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", PUBLISHED)
 def test_every_network_computes_what_it_did(network, tmp_path, rng):
     parameters = oracle.random_parameters(network, 4, rng)
     parameters = {name: value.astype(np.float32) for name, value in parameters.items()}
