@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,26 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 CELL = Cell("Pong", "cnn_sparse_fls", 9)
 
 
-def fls(*arguments: object, home: Path, **environment: str) -> subprocess.CompletedProcess:
-    """`fls` in a process of its own, in a home without W&B settings."""
+def options(home: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Of a process in a home without W&B settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HTTP"))}
+    env = kept | {"HOME": str(home), "NETRC": str(home / "netrc")} | environment
+    return {"env": env, "stdin": subprocess.DEVNULL, "text": True}
+
+
+def fls(*arguments: object, home: Path, **environment: str) -> subprocess.CompletedProcess:
+    """`fls` in a process of its own, to its end."""
+    command = [sys.executable, "-m", "fls_jax", *map(str, arguments)]
     return subprocess.run(
-        [sys.executable, "-m", "fls_jax", *map(str, arguments)],
-        env=kept | {"HOME": str(home), "NETRC": str(home / "netrc")} | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+        command, **options(home, environment), capture_output=True, timeout=120, check=False
     )
+
+
+def fls_beside(*arguments: object, home: Path, **environment: str) -> subprocess.Popen:
+    """`fls` in a session of its own, beside the test."""
+    command = [sys.executable, "-m", "fls_jax", *map(str, arguments)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    return subprocess.Popen(command, **options(home, environment), **quiet)
 
 
 def inspect(file: Path) -> list[dict[str, Any]]:
@@ -166,23 +176,54 @@ def test_online_once_and_again_without_duplicates(tmp_path):
         assert len(film.history) == 1
 
 
-def test_a_film_whose_upload_was_refused_is_sent_again(tmp_path):
-    path = write_run(tmp_path / "a", CELL, [])
+def film_of(path: Path) -> bytes:
+    """A film in a run folder, and what W&B must have of it."""
     (path / "video").mkdir()
     (path / "video" / "2048.mp4").write_bytes(b"a film")
+    return b"a film"
+
+
+def has(run: Any, content: bytes) -> bool:
+    return any(content in file for name, file in run.files.items() if name.startswith("media/"))
+
+
+def test_a_film_whose_upload_was_refused_is_sent_again(tmp_path):
+    path = write_run(tmp_path / "a", CELL, [])
+    content = film_of(path)
     with wandb_server("file_stream") as server:
         access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
         server.refuses_media = True
         refused = fls("sync", path, home=tmp_path, **access)
         assert refused.returncode == 2
         assert "W&B has not taken media/videos/video/Pong_0_" in refused.stdout
-        (film,) = server.runs.values()
-        assert b"a film" not in film.files.values()
+        (sent,) = server.runs.values()
+        assert not has(sent, content)
         server.refuses_media = False
         again = fls("sync", path, home=tmp_path, **access)
         assert (again.returncode, again.stderr) == (0, "")
-        assert b"a film" in film.files.values()
-        assert film.summary["digest"]  # which had been there since the first time
+        assert has(sent, content)
+        assert sent.summary["digest"]  # which had been there since the first time
+
+
+def test_what_was_under_way_when_it_was_killed_is_sent_again(tmp_path):
+    path = write_run(tmp_path / "a", CELL, [])
+    content = film_of(path)
+    with wandb_server("file_stream") as server:
+        access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        server.refuses_media = True
+        with fls_beside("sync", path, home=tmp_path, **access) as process:
+            deadline = time.monotonic() + 60
+            while not any(run.summary.get("digest") for run in server.runs.values()):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
+        (sent,) = server.runs.values()
+        assert not has(sent, content)
+        server.refuses_media = False
+        again = fls("sync", path, home=tmp_path, **access)
+        assert (again.returncode, again.stderr) == (0, "")
+        assert has(sent, content)
 
 
 def test_offline_again_adds_only_what_is_new(tmp_path):
