@@ -144,7 +144,7 @@ def _evaluated(label: str, found: dict[str, Any]) -> dict[str, Cell]:
     summary = found["summary"]
     spans = summary["interval_95"]
     statistics = {
-        name: cell(summary[name], *spans.get(name, (None, None))) for name in ("mean", "median", "iqm")
+        name: cell(summary[name], *(spans.get(name) or (None, None))) for name in ("mean", "median", "iqm")
     }
     return {
         "agent": cell(label),
