@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_missing = [name for name in ("matplotlib", "wandb_workspaces") if find_spec(name) is None]
+
+def _is_missing(name: str) -> bool:
+    try:
+        return find_spec(name) is None
+    except ModuleNotFoundError:
+        return True
+
+
+_missing = [name for name in ("matplotlib", "wandb_workspaces") if _is_missing(name)]
 if _missing:
     raise SystemExit(f"experiments: {' and '.join(_missing)} not installed: pip install '.[experiments]'")

@@ -12,8 +12,11 @@ _cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-# Under `nohup` the tests would pass an ignored SIGHUP on to the programs whose handling of it they check.
+# Under `nohup`, and in a script's background, the tests would pass ignored signals on to the programs whose
+# handling of them they check.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402 (after the cache is set)
 import numpy as np  # noqa: E402

@@ -119,9 +119,14 @@ def _page(
     lines += _gaze(selection)
     if selection.problems:
         lines += ["## Left out", ""]
-        lines += [on_a_line(f"- {problem.path}: {problem.reason}") for problem in selection.problems]
+        lines += [on_a_line(f"- {_place(problem.path)}: {problem.reason}") for problem in selection.problems]
         lines.append("")
     return "\n".join(lines)
+
+
+def _place(path: Path) -> Path:
+    """A path from the repository's folder, where it lies in it: the same page in every clone."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def _attention(selection: Selection) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from experiments.launch.job import Job
 from experiments.launch.stages import cell_id
 from tests.experiments.launch.grids import PONG, cells, small_grid, write_training
 
+# A job's process knows no JAX. This one may, from other tests, and JAX warns of forks, as commands start.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
+
 SLEEP = "import time; time.sleep(60)"
 SAVE_ON_SIGTERM = """
 import pathlib, signal, sys, time
