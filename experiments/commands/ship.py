@@ -118,8 +118,6 @@ def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> 
     (part / "README.md").write_text(model_card(config))
     params = load_item(folder.checkpoints, step, "params")
     save_item(part / "checkpoints", step, "params", cast_floats(params, np.float16))
-    for left_over in part.rglob("commit_success.txt"):  # says where it was saved to; nothing reads it
-        left_over.unlink()
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:

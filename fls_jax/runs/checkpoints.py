@@ -168,8 +168,12 @@ def load_item(directory: Path, step: int, item: str) -> Any:
 
 def save_item(directory: Path, step: int, item: str, tree: Any) -> None:
     """Save one item of a checkpoint by itself. Raises UserError where the disk is full or not writable."""
-    with _disk_errors(directory), _quiet_orbax(), ocp.StandardCheckpointer() as writer:
-        writer.save(directory.absolute() / str(step) / item, tree)
+    path = directory.absolute() / str(step) / item
+    with _disk_errors(directory), _quiet_orbax():
+        with ocp.StandardCheckpointer() as writer:
+            writer.save(path, tree)
+        # It names the folder that was saved to, and nothing reads it.
+        (path / "commit_success.txt").unlink(missing_ok=True)
 
 
 def _existing(directory: Path, step: int | None) -> int:

@@ -116,7 +116,8 @@ def test_without_records_the_curves_say_so(tmp_path, monkeypatch, agents, capsys
     assert main() == 0
     assert (tmp_path / "demo" / "curves.svg").read_text().count(">not run<") == 3
     last = capsys.readouterr().out.split("\n\n")[-1].splitlines()
-    assert len(last) == 7
+    assert len(last) == 8
+    assert last[-1].endswith("report.html")
     assert all(line.startswith(str(tmp_path / "demo")) for line in last)
 
 
