@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -63,8 +64,11 @@ class LocalGrid:
     need: what a run of each stage takes; a pack takes that many times its cores. say: is told what happens.
     """
 
-    def __init__(self, plan: Plan, need: dict[Stage, Resources], say: Callable[[str], None] = print) -> None:
-        self.plan, self.need, self.say = plan, need, say
+    def __init__(
+        self, plan: Plan, need: dict[Stage, Resources], say: Callable[[str], None] | None = None
+    ) -> None:
+        self.plan, self.need = plan, need
+        self.say = say or functools.partial(print, flush=True)  # a pipe would hold it back to the end
         self.cores = set(os.sched_getaffinity(0))
         self.machine = len(self.cores)
         self.gpus = set(visible_gpus())
