@@ -81,7 +81,8 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
     wait_for(lambda: len(training(run)) > 1, "it has not ended")
     assert training(run)[:2] == ["running", "stopped"]
     # Another is taken away and put back by Slurm itself, as where a machine is lost.
-    ask("scontrol", "requeue", wait_for(lambda: queue("running"), "nothing runs any more")[0])
+    others = wait_for(lambda: [each for each in queue("running") if each != job], "no other job runs")
+    ask("scontrol", "requeue", others[0])
 
     wait_for(lambda: not queue("pending,running,completing"), "the queue does not empty")
     status = launch(*command, "--status").stdout
