@@ -303,10 +303,8 @@ def run(arguments: Sequence[str]) -> None:
             else:
                 from fls_jax.evaluation.attention_job import evaluate_attention
 
-                if command.out is not None:
-                    raise UserError("--out is for evaluations of attention as it was trained: leave it out.")
                 evaluate_attention(
-                    command.run, command.settings, command.attention, command.step, command.fresh
+                    command.run, command.settings, command.attention, command.step, command.fresh, command.out
                 )
         case Video() as command:
             from fls_jax.film.job import film

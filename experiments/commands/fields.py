@@ -43,8 +43,9 @@ class Settings:
 
 def draw_fields(frame: np.ndarray) -> Figure:
     """Over a frame, uint8 [84, 84]: two fields of each network, and how many fields lie over a pixel."""
-    figure = Figure(figsize=(8.6, 4.7), layout="constrained")
-    for axes, name in zip(figure.subplots(2, 2).T, NETWORKS, strict=True):
+    figure = Figure(figsize=(7.4, 6.9), layout="constrained")
+    grid = figure.subplots(2, 2)
+    for axes, name in zip(grid.T, NETWORKS, strict=True):
         spec = network_spec(name)
         depth = np.asarray(project(np.ones((1, *attention_shape(spec))), spec))[0]
         _draw_frame(axes[0], frame, name)
@@ -52,10 +53,11 @@ def draw_fields(frame: np.ndarray) -> Figure:
         low, high = int(depth.min()), int(depth.max())
         over = f"{low}" if low == high else f"{low} to {high}"
         axes[1].set_xlabel(f"fields over a pixel: {over}", fontsize=8)
-        figure.colorbar(picture, ax=axes[1], shrink=0.8)
         for each in axes:
             each.set_xticks([])
             each.set_yticks([])
+    # One bar beside both rows, so that every panel keeps the same width.
+    figure.colorbar(picture, ax=grid, shrink=0.5, anchor=(0, 0), label="fields over a pixel")
     return figure
 
 

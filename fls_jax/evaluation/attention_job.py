@@ -38,17 +38,22 @@ def evaluate_attention(
     names: Sequence[str],
     step: int | None = None,
     fresh: bool = False,
+    out: Path | None = None,
 ) -> Path | None:
     """Play the same games with each of the named replacements and print the table of what that changes.
 
     names: `trained`, which is always among them, and what fls_jax.networks.replacement.make_replacement has.
+    Rows of an earlier table of the same games and parameters are kept, unless fresh. out: the folder for
+    evaluations and table, in place of the run's (of a run that cannot be written).
     Returns the table's path, None where a signal stopped it: the same call goes on. Raises UserError for
     whatever the user can put right.
     """
-    names = tuple(dict.fromkeys((TRAINED, *names)))
     agent = load_agent(run_dir, step)
-    _check(agent, names)
     settings = settings.validated(agent.game)
+    table = (run_dir if out is None else out) / "attention" / f"{agent.step}-{settings.mode}.json"
+    earlier = () if fresh else names_in(table, agent, settings)
+    names = tuple(dict.fromkeys((TRAINED, *earlier, *names)))
+    _check(agent, names)
     frames = _play_for_frames(agent, settings)
     if frames is None:
         return None
@@ -56,7 +61,7 @@ def evaluate_attention(
     results, policies = {}, {}
     for name in names:
         replaced = agent.with_attention(name, reference)
-        path = evaluate_agent(run_dir, replaced, settings, fresh)
+        path = evaluate_agent(run_dir, replaced, settings, fresh, out)
         if path is None:
             return None
         results[name] = read_result(path) or {}
@@ -69,15 +74,25 @@ def evaluate_attention(
         "replacements": {name: compared(results, name) | policies[name] for name in names},
         "versions": versions(), "commit": commit(), "machine": machine(),
     }  # fmt: skip
-    table = run_dir / "attention" / f"{agent.step}-{settings.mode}.json"
     try:
-        table.parent.mkdir(exist_ok=True)
+        table.parent.mkdir(parents=True, exist_ok=True)
         write_whole(table, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{table} cannot be written ({error.strerror}): make room or rights.") from error
     print_table(content)
     print(f"Written to {table}")
     return table
+
+
+def names_in(table: Path, agent: Agent, settings: EvaluationSettings) -> tuple[str, ...]:
+    """The replacements of an earlier table of the same games and parameters; none where there is no such."""
+    same = {"parameters": agent.fingerprint, **settings.to_json()}
+    try:
+        content = json.loads(table.read_text())
+        matches = all(content.get(name) == value for name, value in same.items())
+        return tuple(content["replacements"]) if matches else ()
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return ()  # no table, or a damaged one, which is written anew
 
 
 def compared(results: Results, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from scipy.stats import entropy
 from fls_jax.agent import load_agent
 from fls_jax.errors import UserError
 from fls_jax.evaluation import attention_use
-from fls_jax.evaluation.attention_job import compared, evaluate_attention
+from fls_jax.evaluation.attention_job import compared, evaluate_attention, names_in
 from fls_jax.evaluation.attention_use import compare_policies, frames_of_play, map_statistics, split
 from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.settings import EvaluationSettings
@@ -79,11 +79,31 @@ def test_the_whole_job(tmp_path, few_frames, capsys):
 
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    evaluate_attention(tmp_path / "run", SMALL, names)
+    evaluate_attention(tmp_path / "run", SMALL, ["mean"])  # the rows that are there stay
     said = capsys.readouterr().out
     assert said.count("This evaluation is finished") == 3
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert json.loads(table.read_text()) == content
+
+
+def test_out_names_another_folder(tmp_path, few_frames):
+    """A run that cannot be written gets no file; a table of other games or a damaged one is not added to."""
+    write_run(tmp_path / "run", "cnn_patch_fls", "Breakout")
+    before = sorted((tmp_path / "run").rglob("*"))
+    out = tmp_path / "results/deep"
+    settings = replace(SMALL, num_envs=1, games_per_env=1)
+    table = evaluate_attention(tmp_path / "run", settings, ["constant:0"], out=out)
+    assert table == out / "attention/32-standard.json"
+    names = {path.name for path in out.iterdir()}
+    assert names == {"32-standard.json", "32-standard-constant-0.json", "attention"}
+    assert sorted((tmp_path / "run").rglob("*")) == before
+
+    agent, settings = load_agent(tmp_path / "run"), settings.validated("Breakout")
+    assert names_in(table, agent, settings) == ("trained", "constant:0")
+    assert names_in(table, agent, replace(settings, games_per_env=3)) == ()
+    for damaged in ("[", "[]", '{"replacements": ["nonsense"]}'):
+        table.write_text(damaged)
+        assert names_in(table, agent, settings) == ()
 
 
 def result(returns, games_per_env):
