@@ -1,4 +1,4 @@
-"""The records that pass between the rooms of the house; they import nothing of ours."""
+"""The records that the packages exchange. This module imports no other module of the package."""
 
 from __future__ import annotations
 

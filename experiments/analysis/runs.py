@@ -19,7 +19,7 @@ from fls_jax.runs.contents import (
     gaze_summaries,
     last_step,
     read_evaluation,
-    read_sittings,
+    read_sessions,
 )
 from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.runs.record import read_record
@@ -31,7 +31,7 @@ RUN_COLUMNS = ("game", "network", "seed", "total_steps")
 class Run:
     """A run folder's content.
 
-    sittings: machine, commit, ... of each, at least one.
+    sessions: machine, commit, ... of each, at least one.
     history: the rows of metrics.jsonl, one an env_step, floats; nothing there is NaN.
     evaluations: by step. gaze: the contents of its summary.json files.
     """
@@ -40,7 +40,7 @@ class Run:
     config: TrainConfig
     details: dict[str, Any]
     """All of config.json."""
-    sittings: tuple[dict[str, Any], ...]
+    sessions: tuple[dict[str, Any], ...]
     history: pd.DataFrame
     evaluations: tuple[Evaluation, ...]
     gaze: tuple[dict[str, Any], ...]
@@ -128,9 +128,9 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
     except UserError as error:
         attention = ()
         problems.append(Problem(folder.path / "attention", str(error)))
-    sittings = tuple(read_sittings(folder, details))
+    sessions = tuple(read_sessions(folder, details))
     history = _history(folder.record_file)
-    return Run(folder.path, config, details, sittings, history, tuple(evaluations), tuple(gaze), attention)
+    return Run(folder.path, config, details, sessions, history, tuple(evaluations), tuple(gaze), attention)
 
 
 def _history(path: Path) -> pd.DataFrame:

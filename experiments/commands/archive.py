@@ -32,7 +32,7 @@ from fls_jax.train.job import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (
-    "config.json", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
+    "config.json", "sessions.jsonl", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
     "gaze/*/trials.json", "wandb/train-run-id",
 )  # fmt: skip
 

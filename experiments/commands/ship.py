@@ -31,7 +31,7 @@ from fls_jax.runs.contents import (
     evaluation_files,
     last_step,
     read_evaluation,
-    read_sittings,
+    read_sessions,
 )
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
@@ -105,7 +105,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
         "seconds_total": last.get("seconds_total"),
         "eprewmean": last.get("eprewmean"),
         "attention_mean": last.get("attention_mean"),
-        "sittings": [row for row in read_sittings(folder, config) if row["env_step"] < step],
+        "sessions": [row for row in read_sessions(folder, config) if row["env_step"] < step],
         "evaluations": evaluations,
         "attention": [each for each in attention_tables(folder) if each["env_step"] == step],
     }

@@ -12,6 +12,7 @@ from experiments.pages.tables import between, commits, machines, million, number
 from fls_jax.config import TrainConfig
 from fls_jax.networks.specs import network_spec
 from fls_jax.networks.summary import describe, parameter_count
+from fls_jax.runs.contents import shipped_sessions
 from fls_jax.saliency.projection import DEAD
 from fls_jax.statistics import paper
 
@@ -99,7 +100,7 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
     facts, spec = config["pretrained"], network_spec(train.network)
     seconds, score = facts["seconds_total"], facts["eprewmean"]
     versions = config.get("versions") or {}
-    sittings = facts.get("sittings") or [config]
+    sessions = shipped_sessions(facts) or [config]
     rows = [
         ("network", f"{train.variant}: {describe(spec)}"),
         ("parameters", f"{parameter_count(spec, len(config['action_names'])):,}"),
@@ -108,9 +109,9 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
         ("agent steps", f"{facts['env_step']:,} of {facts['last_step']:,}"),
         ("last 100 games of training, mean return", "unknown" if score is None else number(score)),
         ("time", "unknown" if seconds is None else f"{seconds / 3600:.1f} hours"),
-        ("machine", "; ".join(machines(sittings))),
+        ("machine", "; ".join(machines(sessions))),
         ("versions", ", ".join(f"{name} {value}" for name, value in versions.items()) or "unknown"),
-        ("commit", ", ".join(commits(sittings)) or "unknown"),
+        ("commit", ", ".join(commits(sessions)) or "unknown"),
     ]
     if "rounding" in facts:
         rows.append(("stored as", _rounded(facts["rounding"])))

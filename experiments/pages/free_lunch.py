@@ -74,8 +74,8 @@ def _overhead(selection: Selection, game: str, network: str) -> dict[str, Any]:
     for name, runs in (("steps_per_second", ours), ("baseline_steps_per_second", theirs)):
         speeds = [run.steps_per_second for run in runs if np.isfinite(run.steps_per_second)]
         values |= {name: float(np.median(speeds))} if speeds else {}
-    sittings = [sitting for run in (*ours, *theirs) for sitting in run.sittings]
-    if len(values) == 2 and len(machines(sittings)) == 1 and len(commits(sittings)) < 2:
+    sessions = [session for run in (*ours, *theirs) for session in run.sessions]
+    if len(values) == 2 and len(machines(sessions)) == 1 and len(commits(sessions)) < 2:
         values["time_per_step"] = values["baseline_steps_per_second"] / values["steps_per_second"]
     return values
 

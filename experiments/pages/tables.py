@@ -92,8 +92,8 @@ def _run_record(selection: Selection, cell: Cell) -> dict[str, Any]:
         "env_step": run.env_step,
         "hours": float(last.get("seconds_total", np.nan)) / 3600,
         "eprewmean": float(last.get("eprewmean", np.nan)),
-        "machine": "; ".join(machines(run.sittings)),
-        "commit": ", ".join(commits(run.sittings)),
+        "machine": "; ".join(machines(run.sessions)),
+        "commit": ", ".join(commits(run.sessions)),
     }
 
 
@@ -211,10 +211,10 @@ def parameter_table() -> Table:
     return Table("parameters", "Parameters", columns, rows, table, notes, rules_between_games(rows))
 
 
-def machines(sittings: Iterable[dict[str, Any]]) -> list[str]:
-    """The machines of a run's sittings, each once."""
+def machines(sessions: Iterable[dict[str, Any]]) -> list[str]:
+    """The machines of a run's sessions, each once."""
     found = []
-    for details in sittings:
+    for details in sessions:
         described = details.get("machine") or {}
         cpu = str(described.get("cpu", "unknown"))
         backend = details.get("backend", "cpu")
@@ -222,9 +222,9 @@ def machines(sittings: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def commits(sittings: Iterable[dict[str, Any]]) -> list[str]:
-    """The commits of a run's sittings, each once; none for code outside a checkout."""
-    return list(dict.fromkeys(str(details["commit"]) for details in sittings if details.get("commit")))
+def commits(sessions: Iterable[dict[str, Any]]) -> list[str]:
+    """The commits of a run's sessions, each once; none for code outside a checkout."""
+    return list(dict.fromkeys(str(details["commit"]) for details in sessions if details.get("commit")))
 
 
 def rules_between_games(rows: list[list[str]]) -> list[int]:

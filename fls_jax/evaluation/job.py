@@ -81,7 +81,7 @@ def evaluate_agent(
 
 
 class _Job:
-    """One sitting of an evaluation."""
+    """One session of an evaluation."""
 
     def __init__(
         self, agent: Agent, settings: EvaluationSettings, path: Path, part: PartFile, stop: StopFlag
@@ -98,7 +98,7 @@ class _Job:
             print(f"This evaluation is finished: {describe(before['summary'])}. {self.path}")
             return self.path
         self.check_seed()
-        self.part.open(self.identity(), self.sitting(), fresh)
+        self.part.open(self.identity(), self.session(), fresh)
         try:
             if fresh:
                 set_aside(self.path)
@@ -186,7 +186,7 @@ class _Job:
             "sticky_actions": agent.config.sticky_actions,
         }
 
-    def sitting(self) -> dict[str, Any]:
+    def session(self) -> dict[str, Any]:
         """The code and the machine of this process."""
         return {
             "versions": versions(),
@@ -206,8 +206,8 @@ class _Job:
             # Human and random scores are of the game as it is.
             "summary": summarise(self.part.games, None if infinite else self.agent.game),
             "seconds": round(self.part.seconds, 3),
-            **self.part.sittings[-1],
-            "sittings": self.part.sittings,
+            **self.part.sessions[-1],
+            "sessions": self.part.sessions,
             "games": [game.to_json() for game in self.part.games],
         }
 

@@ -13,7 +13,7 @@ class EvaluationProgress(ProgressDisplay):
     Args:
         title: what is evaluated.
         total: games in all.
-        done: games that earlier sittings finished; score: the sum of their returns.
+        done: games that earlier sessions finished; score: the sum of their returns.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, score: float = 0.0) -> None:

@@ -49,17 +49,17 @@ def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
 class PartFile:
     """Finished rounds of an evaluation that is under way, a line each, safe on disk.
 
-    The first line identifies the evaluation; a line `sitting` says with what code and machine the rounds
-    after it were played. Locked for this process until `close`.
+    The first line identifies the evaluation. A line `session` (older versions: `sitting`) names the code and
+    the machine of the rounds after it. Locked for this process until `close`.
     """
 
     path: Path
     games: list[Game] = field(default_factory=list)
     rounds: int = 0
     seconds: float = 0.0
-    sittings: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
 
-    def open(self, identity: dict[str, Any], sitting: dict[str, Any], fresh: bool = False) -> None:
+    def open(self, identity: dict[str, Any], session: dict[str, Any], fresh: bool = False) -> None:
         """Lock the file and read what it holds; UserError where it is in use or of another evaluation.
 
         fresh: set what it holds aside instead.
@@ -75,7 +75,7 @@ class PartFile:
                 self._file.close()
                 self._file = open_locked(self.path, "a+b")
             self._read(identity)
-            self._add({"sitting": sitting})
+            self._add({"session": session})
         except BaseException:
             self._file.close()
             raise
@@ -112,8 +112,9 @@ class PartFile:
         self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
-        if "sitting" in line:
-            self.sittings.append(line["sitting"])
+        session = line.get("session") or line.get("sitting")
+        if session:
+            self.sessions.append(session)
             return
         self.games += [Game.from_json(values) for values in line["games"]]
         self.rounds += 1

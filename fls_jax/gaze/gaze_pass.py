@@ -98,7 +98,7 @@ def score_run(
 
 
 class _Pass:
-    """One sitting of a pass."""
+    """One session of a pass."""
 
     def __init__(
         self, run_dir: Path, agent: Agent, atlas: Atlas, settings: GazeSettings, stop: StopFlag, fresh: bool

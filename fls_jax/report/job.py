@@ -62,7 +62,7 @@ def report(
 
 
 class _Job:
-    """One sitting: agents are loaded, play and are observed; documents are written."""
+    """One session: agents are loaded, play and are observed; documents are written."""
 
     def __init__(
         self,

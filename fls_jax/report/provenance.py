@@ -12,9 +12,9 @@ from fls_jax.networks.specs import NETWORKS
 from fls_jax.networks.summary import describe
 from fls_jax.report.page import shown
 from fls_jax.report.sources import Source
-from fls_jax.runs.contents import Evaluation
+from fls_jax.runs.contents import Evaluation, shipped_sessions
 
-_SITTING = ("env_step", "commit", "versions", "machine", "backend")
+_SESSION = ("env_step", "commit", "versions", "machine", "backend")
 
 
 def agent_record(run: Source, name: str, label: str) -> dict[str, Any]:
@@ -33,13 +33,13 @@ def agent_record(run: Source, name: str, label: str) -> dict[str, Any]:
         "description": describe(spec) if spec else "a network that is not known here",
         "actions": [shown(action) for action in actions] if isinstance(actions, list) else [],
         "config": {key: _words(value) for key, value in dataclasses.asdict(run.config).items()},
-        "sittings": [{key: row[key] for key in _SITTING if key in row} for row in _sittings(run)],
+        "sessions": [{key: row[key] for key in _SESSION if key in row} for row in _sessions(run)],
         "commands": commands(run),
     }
 
 
-def _sittings(run: Source) -> list[dict[str, Any]]:
-    return (run.details.get("pretrained") or {}).get("sittings") or run.sittings
+def _sessions(run: Source) -> list[dict[str, Any]]:
+    return shipped_sessions(run.details.get("pretrained") or {}) or run.sessions
 
 
 def commands(run: Source) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from fls_jax.runs.contents import (
     evaluation_files,
     gaze_summaries,
     read_evaluation,
-    read_sittings,
+    read_sessions,
 )
 from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.runs.record import Row, read_record
@@ -40,7 +40,7 @@ class Source:
     config: TrainConfig
     details: dict[str, Any]
     history: list[Row]
-    sittings: list[Row]
+    sessions: list[Row]
     evaluations: list[Evaluation]
     gaze: list[dict[str, Any]]
     attention: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +115,7 @@ def read_sources(roots: Iterable[Path]) -> Sources:
 def _read(folder: RunFolder, sources: Sources) -> Source:
     details = folder.read_config()
     config = TrainConfig.from_json(details, str(folder.config_file))
-    sittings = read_sittings(folder, details)
+    sessions = read_sessions(folder, details)
     history = sorted(read_record(folder.record_file), key=lambda row: row["env_step"])
     gaze, damaged = gaze_summaries(folder)
     for path, reason in damaged.items():
@@ -132,7 +132,7 @@ def _read(folder: RunFolder, sources: Sources) -> Source:
     except UserError as error:
         sources.leave_out(folder.path / "attention", str(error))
     saliency = _saliency(folder, sources)
-    return Source(folder.path, config, details, history, sittings, evaluations, gaze, attention, saliency)
+    return Source(folder.path, config, details, history, sessions, evaluations, gaze, attention, saliency)
 
 
 def _saliency(folder: RunFolder, sources: Sources) -> dict[str, pd.DataFrame]:

@@ -109,22 +109,27 @@ def read_evaluation(path: Path) -> Evaluation:
     return evaluation
 
 
-def read_sittings(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where and by what code each sitting was run; details: of config.json, which knows the first one.
+def read_sessions(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
+    """The machine and the code of each session, by step. details: config.json, which knows the first session.
 
-    Runs begun before sittings were recorded have no line for it. UserError where a machine is not described.
+    Runs begun before sessions were recorded have no line for it. UserError where a machine is not described.
     """
-    sittings = read_record(folder.sittings_file)
-    if not sittings or sittings[0]["env_step"]:
+    sessions = read_record(folder.sessions_file)
+    if not sessions or sessions[0]["env_step"]:
         names = ("backend", "allocator", "versions", "machine", "commit")
-        sittings.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
-    for sitting in sittings:
-        if not isinstance(sitting.get("machine") or {}, dict):
+        sessions.insert(0, {"env_step": 0} | {name: details[name] for name in names if name in details})
+    for session in sessions:
+        if not isinstance(session.get("machine") or {}, dict):
             raise UserError(
-                f"{folder.path} was trained on a machine described as {sitting['machine']!r}, not by its cpu "
-                "and cores: correct config.json or sittings.jsonl."
+                f"{folder.path} was trained on a machine described as {session['machine']!r}, not by its cpu "
+                f"and cores: correct config.json or {folder.sessions_file.name}."
             )
-    return sittings
+    return sessions
+
+
+def shipped_sessions(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The sessions in a shipped agent's facts (`pretrained` in config.json); older versions: `sittings`."""
+    return facts.get("sessions") or facts.get("sittings") or []
 
 
 def evaluation_files(folder: RunFolder) -> list[Path]:

@@ -77,9 +77,13 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
-    def sittings_file(self) -> Path:
-        """One JSON line a sitting: the env_step it went on from, and its code, libraries and machine."""
-        return self.path / "sittings.jsonl"
+    def sessions_file(self) -> Path:
+        """One JSON line a session: the env_step where it began, and its code, libraries and machine.
+
+        Older versions called the file `sittings.jsonl`; a run that has it continues in it.
+        """
+        file, former = self.path / "sessions.jsonl", self.path / "sittings.jsonl"
+        return former if former.exists() and not file.exists() else file
 
     @property
     def checkpoints(self) -> Path:

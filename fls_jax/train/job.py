@@ -142,7 +142,7 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
 
 
 class Job:
-    """One sitting of a run: from the latest checkpoint to the end or a signal."""
+    """One session of a run: from the latest checkpoint to the end or a signal."""
 
     def __init__(
         self,
@@ -165,14 +165,14 @@ class Job:
         if not folder.config_file.exists():
             self.write_config(details)
         self.record = Record(folder.record_file, self.saved)
-        self.write_sitting(details)
+        self.write_session(details)
         self.wandb = WandbRun(
             folder.path, config.to_json() | details, "train", tracking.mode, tracking.project
         )
         self.wandb.catch_up(read_record(folder.record_file))
 
     def say_devices(self, machine: dict[str, object]) -> None:
-        """What this sitting computes on, and what it could."""
+        """What this session computes on, and what it could."""
         used = list(self.trainer.placement.mesh.devices.flat)
         for line in (describe_devices(used, machine), unused_accelerators(used)):
             if line:
@@ -188,11 +188,11 @@ class Job:
                 "choose another --run-dir."
             ) from error
 
-    def write_sitting(self, details: dict[str, Any]) -> None:
-        """Add this sitting to those that have left something; config.json knows the first one alone."""
+    def write_session(self, details: dict[str, Any]) -> None:
+        """Add this session to those that have left something; config.json knows the first one alone."""
         own = {name: details[name] for name in ("backend", "allocator", "versions", "machine", "commit")}
-        with contextlib.closing(Record(self.folder.sittings_file, self.saved - 1)) as sittings:
-            sittings.write({"env_step": self.saved, **own})
+        with contextlib.closing(Record(self.folder.sessions_file, self.saved - 1)) as sessions:
+            sessions.write({"env_step": self.saved, **own})
 
     def resume(self) -> None:
         """Restore the latest checkpoint that can be read, and say so."""
@@ -237,24 +237,24 @@ class Job:
             print("The same command goes on from there.")
 
     def loop(self) -> None:
-        """All updates of this sitting. Each row is on disk before its checkpoint is started."""
-        sitting = last = time.perf_counter()
+        """All updates of this session. Each row is on disk before its checkpoint is started."""
+        session = last = time.perf_counter()
         checkpoint_seconds = 0.0
         while self.trainer.env_step < self.total and not self.stop:
             row = self.trainer.advance()
             now = time.perf_counter()
-            self.note(row, now - last, now - sitting, checkpoint_seconds)
+            self.note(row, now - last, now - session, checkpoint_seconds)
             last = now
             self.display.update(row)
             checkpoint_seconds = self.save_if_due()
 
     def note(
-        self, row: Row, update_seconds: float, sitting_seconds: float, checkpoint_seconds: float
+        self, row: Row, update_seconds: float, session_seconds: float, checkpoint_seconds: float
     ) -> None:
         """Complete a row with its times, in seconds, and write it; UserError where it is not finite."""
         self.check_finite(row)
         self.check_attention(row)
-        row |= self.speed(update_seconds, self.seconds_before + sitting_seconds)
+        row |= self.speed(update_seconds, self.seconds_before + session_seconds)
         row["seconds_checkpoint"] = checkpoint_seconds
         self.record.write(row)
         self.wandb.log(row)
@@ -268,7 +268,7 @@ class Job:
         return timer.seconds.get("checkpoint", 0.0)
 
     def speed(self, update_seconds: float, total_seconds: float) -> Row:
-        """Steps a second of this update and of all sittings, everything included."""
+        """Steps a second of this update and of all sessions, everything included."""
         return {
             "sps": self.config.steps_per_update / update_seconds,
             "sps_overall": self.trainer.env_step / total_seconds,

@@ -123,7 +123,7 @@ def _train(
 
 
 class _Loop:
-    """All updates of a sitting of several runs; the jobs of runs that failed are dropped."""
+    """All updates of a session of several runs; the jobs of runs that failed are dropped."""
 
     def __init__(self, fleet: Fleet, jobs: Sequence[Job], stop: StopFlag) -> None:
         self._fleet, self._stop = fleet, stop
@@ -148,14 +148,14 @@ class _Loop:
         return self._failures
 
     def _updates(self) -> None:
-        sitting = last = time.perf_counter()
+        session = last = time.perf_counter()
         saving = dict.fromkeys(self._jobs, 0.0)
         while self._jobs and self._fleet.env_step < self._total and not self._stop:
             rows = self._fleet.advance_all()
             now = time.perf_counter()
             for run, job in list(self._jobs.items()):
                 with self._failing(run):
-                    job.note(rows[run], now - last, now - sitting, saving[run])
+                    job.note(rows[run], now - last, now - session, saving[run])
                     saving[run] = job.save_if_due()
             last = now
             if self._jobs:

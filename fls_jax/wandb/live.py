@@ -50,7 +50,7 @@ class WandbRun:
             self.failure = _off(error)
 
     def catch_up(self, rows: Sequence[Row]) -> None:
-        """Send the rows of earlier sittings that an online run lacks, because they were offline."""
+        """Send the rows of earlier sessions that an online run lacks, because they were offline."""
         if self._run is None or self._run.offline:
             return
         for row in rows:

@@ -295,8 +295,8 @@ def gaze_content(game: str, summary: dict[str, Any]) -> Content:
 
 def _sends_itself(folder: RunFolder) -> bool:
     """Whether a training is at work in the folder that sends its own rows: two would mix its history."""
-    sittings = [p.name.removeprefix("offline-") for p in folder.path.glob("wandb/*run-*-*") if p.is_dir()]
-    online = bool(sittings) and (folder.path / "wandb" / max(sittings)).is_dir()
+    sessions = [p.name.removeprefix("offline-") for p in folder.path.glob("wandb/*run-*-*") if p.is_dir()]
+    online = bool(sessions) and (folder.path / "wandb" / max(sessions)).is_dir()
     return online and folder.is_locked()
 
 

@@ -125,8 +125,27 @@ def test_a_stopped_evaluation_goes_on_to_the_same_result(
     result = json.loads(evaluate(run, SMALL).read_text())
     assert timeless(result["games"]) == timeless(breakout[2]["games"])
     assert result["summary"] == breakout[2]["summary"]
-    assert len(result["sittings"]) == 2
+    assert len(result["sessions"]) == 2
     assert [p.name for p in (run / "evaluation").iterdir()] == ["64-standard.json"]
+
+
+def test_the_sessions_of_an_older_version_are_read(run, breakout, monkeypatch):
+    """A part file of an older version has lines `sitting`: its rounds and its session both count."""
+    part = run / "evaluation/64-standard.part.jsonl"
+    add = EvaluationProgress.add
+
+    def add_and_stop(self, score):
+        add(self, score)
+        if self._done == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EvaluationProgress, "add", add_and_stop)
+        assert evaluate(run, SMALL) is None
+    part.write_text(part.read_text().replace('{"session": {', '{"sitting": {"old": true, '))
+    result = json.loads(evaluate(run, SMALL).read_text())
+    assert ["old" in session for session in result["sessions"]] == [True, False]
+    assert timeless(result["games"]) == timeless(breakout[2]["games"])
 
 
 def test_the_command_stops_at_a_signal_and_goes_on(run, breakout):
@@ -143,7 +162,7 @@ def test_the_command_stops_at_a_signal_and_goes_on(run, breakout):
     assert "Stopped: " in said
     assert "The same command plays the rest." in said
     result = json.loads(evaluate(run, SMALL).read_text())
-    assert len(result["sittings"]) == 2
+    assert len(result["sessions"]) == 2
     assert timeless(result["games"]) == timeless(breakout[2]["games"])
 
 
@@ -255,7 +274,7 @@ def test_a_fresh_evaluation_that_is_stopped_goes_on_without_fresh(run, breakout,
         assert evaluate(run, SMALL, fresh=True) is None
     assert "The same command without --fresh plays the rest." in capsys.readouterr().out
     result = json.loads(evaluate(run, SMALL).read_text())
-    assert len(result["sittings"]) == 2
+    assert len(result["sessions"]) == 2
     assert timeless(result["games"]) == timeless(breakout[2]["games"])
 
 

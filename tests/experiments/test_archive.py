@@ -40,7 +40,7 @@ def run(tmp_path):
         "video/2048.mp4",
         "wandb/x",
         "wandb/train-run-id",
-        "sittings.jsonl",
+        "sessions.jsonl",
     ):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(f"content of {name}")
@@ -59,10 +59,10 @@ def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatc
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
     assert {path.name for path in kept.iterdir()} == {
-        "config.json", "metrics.jsonl.gz", "sittings.jsonl", "evaluation", "gaze", "wandb",
+        "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "gaze", "wandb",
     }  # fmt: skip
     for name in (
-        "config.json", "sittings.jsonl", "gaze/paper-screen/trials.json",
+        "config.json", "sessions.jsonl", "gaze/paper-screen/trials.json",
         "wandb/train-run-id",
     ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()

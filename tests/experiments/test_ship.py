@@ -125,6 +125,17 @@ def test_the_card_says_what_the_run_says(pretrained):
     assert "checkpoint_every" not in card
 
 
+def test_the_card_of_an_older_version_names_every_session(pretrained):
+    """Its sessions are called `sittings`."""
+    config = json.loads((pretrained / "config.json").read_text())
+    facts = config["pretrained"]
+    facts["sittings"] = [
+        row | {"machine": {"cpu": f"Abacus {i}", "cores": 2}}
+        for i, row in enumerate(facts.pop("sessions") * 2)
+    ]
+    assert "Abacus 0, 2 cores; Abacus 1, 2 cores" in model_card(config)
+
+
 def test_the_cards_example_runs(pretrained, rng):
     (block,) = re.findall(r"^```python\n(.*?)^```", (pretrained / "README.md").read_text(), re.DOTALL | re.M)
     assert "experiments/pretrained/Breakout/cnn_sparse_fls_pool" in block

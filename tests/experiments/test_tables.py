@@ -105,17 +105,17 @@ def test_over_all_games_and_other_machines(tmp_path):
     assert table.rules[-1] == len(table.rows) - 1
 
 
-def test_sittings_on_other_machines_and_code_are_named(tmp_path):
+def test_sessions_on_other_machines_and_code_are_named(tmp_path):
     """A run that moved is not shown under the machine where it began, and its speed compared with none."""
     for network in ("cnn", "cnn_sparse_fls"):
         write_run(tmp_path / network, Cell("Pong", network, 1), [1.0, 2.0])
     place = lambda: select(load_runs([tmp_path]), PILOT)  # noqa: E731
     assert cells(free_lunch_table(place()), "Pong")["time per step"] == "1.00x"
     other = {"machine": PROVENANCE["machine"] | {"cpu": "Abacus 2"}, "commit": "f" * 40}
-    sittings = Record(tmp_path / "cnn" / "sittings.jsonl")
+    sessions = Record(tmp_path / "cnn" / "sessions.jsonl")
     for step, details in ((1024, other), (2048, {})):  # the first one is known to config.json alone
-        sittings.write({"env_step": step, **PROVENANCE, **details})
-    sittings.close()
+        sessions.write({"env_step": step, **PROVENANCE, **details})
+    sessions.close()
     row = cells(runs_table(place()), "Pong", "cnn", "1")
     assert row["machine"] == "Abacus 1, 2 cores; Abacus 2, 2 cores"
     assert row["commit"] == "0123456789, ffffffffff"

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from fls_jax.runs.checkpoints import checkpoint_steps
+from fls_jax.runs import contents
+from fls_jax.runs.contents import checkpoint_steps
+from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
 from tests.processes import (
     TOTAL,
@@ -21,8 +23,8 @@ from tests.processes import (
 from tests.train.conftest import log_of
 
 
-def read_sittings(folder):
-    return read_record(folder / "sittings.jsonl")
+def read_sessions(folder):
+    return read_record(folder / "sessions.jsonl")
 
 
 def test_a_run_has_what_is_promised(finished):
@@ -38,42 +40,55 @@ def test_a_run_has_what_is_promised(finished):
     assert all(set(row) == set(rows[0]) for row in rows)
     seconds = np.diff([0.0] + [row["seconds_total"] for row in rows])
     sps = np.array([row["sps"] for row in rows])
-    resumed = [row["env_step"] for row in read_sittings(finished)][1] // UPDATE_STEPS
-    # Between two rows of a sitting there is one update; the first one of a sitting also waits for its start.
-    same_sitting = np.arange(len(rows)) != resumed
-    np.testing.assert_allclose((UPDATE_STEPS / sps)[same_sitting], seconds[same_sitting], rtol=0.2, atol=0.02)
+    resumed = [row["env_step"] for row in read_sessions(finished)][1] // UPDATE_STEPS
+    # Between two rows of a session there is one update; the first one of a session also waits for its start.
+    same_session = np.arange(len(rows)) != resumed
+    np.testing.assert_allclose((UPDATE_STEPS / sps)[same_session], seconds[same_session], rtol=0.2, atol=0.02)
     for row in rows:
         assert row["sps_overall"] == pytest.approx(row["env_step"] / row["seconds_total"])
         phases = [value for name, value in row.items() if name.startswith("seconds_") and "total" not in name]
         assert len(phases) == 5
         assert min(phases) >= 0
     saved = {row["update"] for row in rows if row["seconds_checkpoint"] > 0}
-    # Of the second sitting; the row after a checkpoint says what saving it took.
+    # Of the second session; the row after a checkpoint says what saving it took.
     assert {update for update in saved if update > resumed + 1} == {
         update for update in range(resumed + 2, UPDATES + 1) if update % 10 == 1
     }
 
 
-def test_each_sitting_says_what_it_ran_on(interrupted_once, finished_once):
-    (first,) = read_sittings(interrupted_once)
+def test_each_session_says_what_it_ran_on(interrupted_once, finished_once):
+    (first,) = read_sessions(interrupted_once)
     config = json.loads((finished_once / "config.json").read_text())
     assert first == {"env_step": 0} | {name: config[name] for name in list(first)[1:]}
     assert {"commit", "versions", "machine", "backend"} < set(first)
-    again, second = read_sittings(finished_once)
+    again, second = read_sessions(finished_once)
     assert again == first
     assert second == first | {"env_step": read_rows(interrupted_once)[-1]["env_step"]}
 
 
-def test_a_sitting_that_left_nothing_is_not_kept(interrupted, tmp_path):
-    (first,) = read_sittings(interrupted)
-    with (interrupted / "sittings.jsonl").open("a") as file:
+def test_a_session_that_left_nothing_is_not_kept(interrupted, tmp_path):
+    (first,) = read_sessions(interrupted)
+    with (interrupted / "sessions.jsonl").open("a") as file:
         step = read_rows(interrupted)[-1]["env_step"]
         file.writelines(
             json.dumps(first | {"env_step": at, "commit": "lost"}) + "\n" for at in (step, step + 16)
         )
     with Training(interrupted, tmp_path / "log") as training:
-        training.wait_until(lambda: "lost" not in (interrupted / "sittings.jsonl").read_text())
-    assert [each["env_step"] for each in read_sittings(interrupted)] == [0, step]
+        training.wait_until(lambda: "lost" not in (interrupted / "sessions.jsonl").read_text())
+    assert [each["env_step"] for each in read_sessions(interrupted)] == [0, step]
+
+
+def test_a_run_whose_sessions_are_in_the_former_file_continues_there(interrupted, tmp_path):
+    """`sittings.jsonl`, as older versions called it: no session is lost, and they stay in order."""
+    former = (interrupted / "sessions.jsonl").rename(interrupted / "sittings.jsonl")
+    (first,) = read_record(former)
+    step = read_rows(interrupted)[-1]["env_step"]
+    with Training(interrupted, tmp_path / "log") as training:
+        training.wait_until(lambda: len(read_record(former)) == 2)
+    details = json.loads((interrupted / "config.json").read_text())
+    sessions = contents.read_sessions(RunFolder(interrupted), details)
+    assert sessions == [first, first | {"env_step": step}]
+    assert not (interrupted / "sessions.jsonl").exists()
 
 
 def test_a_finished_run_says_so(finished):
@@ -130,7 +145,7 @@ def test_the_same_command_resumes(interrupted_once, finished_once):
     assert (finished_once / "metrics.jsonl").read_bytes().startswith(before)
     assert [row["update"] for row in rows] == list(range(1, UPDATES + 1))
     first, last = rows[len(rows_before)], rows_before[-1]
-    # The schedule goes on, the count of games too, and the clock of earlier sittings.
+    # The schedule goes on, the count of games too, and the clock of earlier sessions.
     assert first["learning_rate"] == pytest.approx(2.5e-4 * (1 - len(rows_before) / UPDATES))
     assert rows[-1]["episodes"] == last["episodes"] + (TOTAL - step) // 2 // 40 * 2
     assert first["seconds_total"] > last["seconds_total"]

@@ -297,7 +297,7 @@ class TestWandb:
 
 
 class TestCatchUp:
-    """An online run is sent what earlier sittings have recorded offline."""
+    """An online run is sent what earlier sessions have recorded offline."""
 
     @pytest.mark.parametrize(("has", "sent"), [(0, [1024, 2048, 3072]), (2049, [3072]), (3073, [])])
     def test_rows_that_an_online_run_lacks(self, tmp_path, monkeypatch, has, sent):

@@ -13,9 +13,9 @@ export function provenance(report) {
 }
 
 function agentDetails(agent) {
-  const training = agent.sittings.flatMap((sitting, i) => [
-    [agent.sittings.length > 1 ? `sitting ${i + 1}` : "trained", `from step ${sitting.env_step.toLocaleString("en-US")}`],
-    ...origin(sitting),
+  const training = agent.sessions.flatMap((session, i) => [
+    [agent.sessions.length > 1 ? `session ${i + 1}` : "trained", `from step ${session.env_step.toLocaleString("en-US")}`],
+    ...origin(session),
   ]);
   return h(
     "details", {},

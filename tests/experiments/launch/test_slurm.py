@@ -94,6 +94,6 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
         steps = [json.loads(line)["env_step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps)), "no update was trained twice"
     assert training(run) == ["running", "stopped", "running", "finished"]
-    assert len((run / "sittings.jsonl").read_text().splitlines()) == 2, "it went on, it did not start anew"
+    assert len((run / "sessions.jsonl").read_text().splitlines()) == 2, "it went on, it did not start anew"
     assert (tmp_path / "figures" / "smoke" / "README.md").exists()
     assert not any(line.startswith(("failed", "stopped")) for line in status.splitlines()), status
