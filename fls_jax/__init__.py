@@ -3,7 +3,7 @@
     import fls_jax
     agent = fls_jax.load_agent("runs/Pong/cnn_sparse_fls/seed1")
 
-Nothing heavy is imported before it is used: `import fls_jax` alone loads neither JAX nor NumPy.
+Imports are lazy: `import fls_jax` alone loads neither JAX nor NumPy.
 """
 
 from __future__ import annotations

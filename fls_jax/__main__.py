@@ -27,7 +27,7 @@ def main() -> None:
         raise SystemExit(130) from None
     if reason := lost_output():
         print(
-            f"fls: the command has ended; not all that it printed was written ({reason}).",
+            f"fls: the command has ended, but part of its output could not be written ({reason}).",
             file=sys.stderr,
         )
         raise SystemExit(1)

@@ -45,12 +45,12 @@ OBSERVATION = (84, 84, 4)
 
 
 class AgentOutput(NamedTuple):
-    """What an agent says of B observations, as NumPy arrays.
+    """What an agent computes for B observations, as NumPy arrays.
 
     logits: float32 [B, A], unnormalised log-probabilities of the actions `agent.actions`.
     value: float32 [B], the predicted discounted return (of sign-clipped rewards).
-    attention: float32 [B, h, w], the one attention map (zeros where the network has none; the sum
-        where it has several): the one that multiplied the features.
+    attention: float32 [B, h, w], the attention map that multiplied the features. It is the sum of the maps
+        where the network has several, and zeros where it has none.
     """
 
     logits: np.ndarray
@@ -66,9 +66,9 @@ class Agent:
         game: EnvPool's spelling of the game.
         step: env_step of the checkpoint (0 for an imported or untrained one).
         actions: ALE's names of the A actions, in the order of the logits.
-        preprocessing: `envpool` or `baselines`, how the screens that it was trained on became observations.
+        preprocessing: `envpool` or `baselines`: how training made observations from screens.
         config: the run's configuration.
-        attention: which map multiplies the features: `trained`, or what stands in for it.
+        attention: which map multiplies the features: `trained`, or the name of its replacement.
         module: the Flax module; params: its parameters, on the device.
     """
 
@@ -104,7 +104,7 @@ class Agent:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 letters that other parameters, other shapes or another attention do not share."""
+        """A hash of 16 letters over parameters, shapes and attention: it differs where any of them does."""
         digest = hashlib.sha256()
         replaced = {self.attention: self._replacement} if self.attention != TRAINED else {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(self.params | replaced)):
@@ -119,10 +119,10 @@ class Agent:
         return f"<Agent {self.network} for {self.game} at step {self.step:,}{attention}>"
 
     def __call__(self, observations: np.ndarray | jax.Array) -> AgentOutput:
-        """Look at observations uint8 [B, 84, 84, 4], oldest frame first; any B, 0 included.
+        """Run the network on observations uint8 [B, 84, 84, 4], oldest frame first; any B, 0 included.
 
         Raises TypeError for another dtype and ValueError for another shape. Batches are padded to a few
-        sizes, so that at most six or eight are ever compiled.
+        sizes, so that at most six or eight programs are compiled.
         """
         observations = self._check(observations)
         if not len(observations):
@@ -149,19 +149,19 @@ class Agent:
     ) -> np.ndarray:
         """What mattered to the agent in observations: uint8 [B, 84, 84, 4] -> float32 [B, 84, 84].
 
-        By default its attention, each value added to every pixel of the receptive field that it gates (all
-        zeros where the network has none). Nothing is normalised.
+        The default method is its attention: each value is added to every pixel of the receptive field that it
+        gates. The map is zero where the network has no attention. Nothing is normalised.
 
         Args:
             observations: oldest frame first.
             method: a name in fls_jax.saliency.METHODS.
-            target: what is explained: `action` (each frame's most probable one), an action's number or its
+            target: the output to explain: `action` (each frame's most probable), an action's number or its
                 name in `agent.actions`, `policy` (all logits), or `value`.
-            key: of the methods that draw at random; jax.random.key(0) by default.
-            parameters: the method's own, such as `steps=50`; of the attention, `protocol="paper"` for the
-                receptive fields that were published.
+            key: for methods that draw random numbers; jax.random.key(0) by default.
+            parameters: of the method, such as `steps=50`. Attention takes `protocol="paper"` for the
+                published receptive fields.
 
-        Raises as a call does, and ValueError for a method, target or parameter that is not there.
+        Raises what a call raises, and ValueError for an unknown method, target or parameter.
         """
         return self.saliency_of_targets(observations, method, (target,), key, **parameters)[target]
 
@@ -173,7 +173,7 @@ class Agent:
         key: jax.Array | None = None,
         **parameters: Any,
     ) -> dict[Target, np.ndarray]:
-        """As `saliency`, for several targets from the same passes through the network: maps by target."""
+        """As `saliency`, for several targets in the same passes through the network: maps by target."""
         observations = self._check(observations)
         numbers = [self._target(target) for target in targets]
         parameters = self._with_geometry(method, parameters)
@@ -185,13 +185,13 @@ class Agent:
     def _check(self, observations: Any) -> np.ndarray:
         if os.getpid() != self._process:
             raise RuntimeError(
-                "This agent was loaded before the process forked, and JAX hangs in a fork's child: start the "
-                'children with multiprocessing.get_context("spawn"); an agent can be sent to them.'
+                "This agent was loaded before the process forked, and JAX hangs in the forked child: "
+                'start the children with multiprocessing.get_context("spawn"); an agent can be sent to them.'
             )
         return _checked(observations)
 
     def question(self, observations: np.ndarray | jax.Array, targets: Sequence[Target]) -> Question:
-        """The agent, observations and targets as methods and measures of saliency take them."""
+        """The agent, observations and targets in the form that saliency methods and measures take."""
         numbers = tuple(self._target(target) for target in targets)
         observations = self._check(observations)
         return Question(self._built.forward, self._weights, observations, numbers, jax.random.key(0))
@@ -205,7 +205,7 @@ class Agent:
         return self.actions.index(target) if target in self.actions else target
 
     def _with_geometry(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """A method's parameters with what an agent knows by itself: where its features lie on the frame."""
+        """A method's parameters, completed with the positions of the agent's features on the frame."""
         if method in ("attention", "attention_relative", "uniform"):
             protocol = parameters.pop("protocol", "aligned")
             check_protocol(protocol)
@@ -221,18 +221,18 @@ class Agent:
         return parameters
 
     def untrained(self, seed: int = 0) -> Agent:
-        """The same network as a training with this seed begins with, at step 0: a control."""
+        """The network as it is before the first update of a training with this seed: a control."""
         params = self._built.initialise(jax.random.key(seed))
         return Agent(self.config, params, 0, self.actions, self.preprocessing)
 
     def with_attention(self, name: str, reference: np.ndarray | None = None, seed: int = 0) -> Agent:
-        """The same agent with another map in its attention's place, in every gate.
+        """The same agent with its attention replaced by another map, in every gate.
 
-        name: `trained`, `mean`, `uniform`, `shuffled`, `other` or `constant:V`; what each is, says
+        name: `trained`, `mean`, `uniform`, `shuffled`, `other` or `constant:V`, as described in
         fls_jax.networks.replacement.make_replacement. reference: observations uint8 [R, 84, 84, 4] of
-        other moments, which mean, uniform and other are made of. seed: for what is drawn.
-        Raises ValueError for another name, a network without attention or a missing reference, and as a
-        call does for a wrong one.
+        other moments, from which mean, uniform and other are made. seed: for random choices.
+        Raises ValueError for another name, a network without attention or a missing reference, and what a
+        call raises for a reference of a wrong type or shape.
         """
         if self.spec.attention is None and check_name(name) != TRAINED:
             raise ValueError(f"{self.network} has no attention that could be replaced.")
@@ -245,11 +245,11 @@ class Agent:
 
 
 def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
-    """The agent of a run folder at a checkpoint, the latest by default, on this process's first device.
+    """Load the agent of a run folder at a checkpoint (default: the latest) on this process's first device.
 
-    The folder's config.json and the checkpoint's `params` suffice; who wrote them, on how many devices
-    or processes, does not matter. Raises UserError, in a sentence, where the folder is no run, has no
-    such checkpoint, or its files do not fit together.
+    The folder needs only config.json and the checkpoint's `params`, written on any number of devices or
+    processes. Raises UserError where the folder is not a run, has no such checkpoint, or its files do not
+    fit together.
     """
     folder = RunFolder(Path(run_dir))
     if not os.path.isdir(folder.path):  # Path.is_dir raises for a name that is too long

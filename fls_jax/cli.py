@@ -1,4 +1,4 @@
-"""`fls <command>`: parse, call one function, print. No logic, and nothing heavy before it is needed."""
+"""`fls <command>`: parse, call one function, print. No logic; heavy modules are imported when needed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from fls_jax.process.allocator import restart_with_settings
 
 @dataclass(frozen=True)
 class Train:
-    """Train an agent, or go on with a run that stopped.
+    """Train an agent, or resume a run that stopped.
 
-    The same command again resumes. SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 ends after the current
-    update with a checkpoint.
+    The same command resumes the run. SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 saves a checkpoint after
+    the current update and stops.
     """
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: Literal["paper", "smoke", "throughput"] = "paper"
-    """Defaults of everything not given: the paper's hyper-parameters, the same for a minute's run, or others
-    that keep an accelerator busy (another algorithm than the paper's: docs/scaling.md)."""
+    """Defaults of the other options. paper: the paper's hyper-parameters; smoke: a run of a minute;
+    throughput: keeps an accelerator busy, with hyper-parameters other than the paper's (docs/scaling.md)."""
     run_dir: Annotated[
         Path | None,
         tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/<Game>/<network>/seed<k>)"),
@@ -38,25 +38,25 @@ class Train:
     seeds: Annotated[
         str | None, tyro.conf.arg(metavar="N,N,...", help_behavior_hint="(default: --seed alone)")
     ] = None
-    """Train a run for each of these seeds, all at once on one device, in a run folder each."""
+    """Train one run for each of these seeds, all at once on one device. Each run has its own folder."""
     fresh: bool = False
     """Set an existing run folder aside (renamed to <name>.old-<n>) and start anew."""
     wandb: Literal["auto", "offline", "off"] = "auto"
-    """Weights & Biases: auto is online where a key is found and offline elsewhere."""
+    """Weights & Biases: auto is online if a key is found, else offline."""
     wandb_project: str = "fls-jax"
     """Project of the W&B run."""
     allocator: Literal["tuned", "default"] = "tuned"
-    """tuned: on glibc, restart once with MALLOC_* and GLIBC_TUNABLES set so that memory is kept between
-    steps (more than a third faster on a CPU); default: leave the process as it is."""
+    """tuned: on glibc, restart the process once with MALLOC_* and GLIBC_TUNABLES set so that memory is kept
+    between steps (more than a third faster on a CPU); default: do not restart."""
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Play whole games with a trained agent and sum them up.
+    """Play whole games with a trained agent and summarise them.
 
-    The result is RUN/evaluation/<env_step>-<standard|infinite|greedy>.json. The same command again goes on
-    with an evaluation that stopped; finished games are kept, a round of them at a time. With --attention the
-    same games are played with other maps in attention's place; a table says what that changes.
+    The result is RUN/evaluation/<env_step>-<standard|infinite|greedy>.json. The same command resumes an
+    evaluation that stopped: finished rounds of games are kept. With --attention the same games are played
+    with attention replaced by other maps, and a table compares the results.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -69,20 +69,20 @@ class Evaluate:
     attention: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: trained)")
     ] = ()
-    """Which maps multiply the features, of: trained, mean, uniform, shuffled, other, constant:V."""
+    """Maps that multiply the features: trained, mean, uniform, shuffled, other, constant:V."""
     fresh: bool = False
     """Set an earlier result aside (renamed to <name>.old-<n>) and start anew."""
     out: Annotated[
         Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: RUN/evaluation)")
     ] = None
-    """Folder for the result, for a run that cannot be written."""
+    """Folder for the result, if the run folder cannot be written."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """Film trained agents at play, with their saliency over the game and over their input.
+    """Film trained agents as they play, with saliency drawn over the game and over the input.
 
-    The film is RUN/video/<env_step>.mp4. Several runs of one game are shown side by side.
+    The film is RUN/video/<env_step>.mp4. Several runs of one game appear side by side.
     """
 
     runs: Annotated[
@@ -95,13 +95,13 @@ class Video:
         Path | None,
         tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: RUN/video/<env_step>.mp4)"),
     ] = None
-    """The MP4 file; one that is there is replaced."""
+    """The MP4 file; an existing one is replaced."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to film, in agent steps."""
     steps: int = 1000
-    """Agent steps to play, one frame each."""
+    """Agent steps to play; each is one frame of the film."""
     protocol: Literal["aligned", "paper"] = "aligned"
-    """Receptive fields that the attention is painted through: the true ones, or the published ones."""
+    """Receptive fields through which attention is drawn. aligned: the true ones; paper: those published."""
     seed: int = 1000
     """Seed of the game and of the sampled actions."""
     fps: int = 15
@@ -109,18 +109,18 @@ class Video:
     greedy: bool = False
     """Take the most probable action instead of sampling."""
     relative: Literal["none", "mean", "background"] = "none"
-    """Draw attention less its mean over the clip, or less its value on the commonest patch."""
+    """Draw the attention minus its mean over the clip, or minus its value on the most frequent patch."""
     map_only: bool = False
-    """Show the bare map beside the game."""
+    """Show the map alone beside the game."""
     attention: Annotated[str, tyro.conf.arg(metavar="NAME")] = "trained"
     """Map that multiplies the features: trained, mean, uniform, shuffled, other, constant:V."""
 
 
 @dataclass(frozen=True)
 class Gaze:
-    """Score agents' saliency against where people looked in Atari-HEAD, beside controls.
+    """Score agents' saliency, and controls, against human gaze from Atari-HEAD.
 
-    Results are in RUN/gaze/<protocol>-<space>/. The same command again keeps what is scored.
+    Results are in RUN/gaze/<protocol>-<space>/. The same command keeps the trials already scored.
     """
 
     runs: Annotated[
@@ -134,14 +134,14 @@ class Gaze:
     trials: Annotated[
         tuple[int, ...], tyro.conf.arg(metavar="N [N ...]", help_behavior_hint="(default: all)")
     ] = ()
-    """Numbers of the trials to score; of the game's others only the gaze is read."""
+    """Numbers of the trials to score; the game's other trials contribute only their gaze, to the controls."""
     protocol: Annotated[
         Literal["aligned", "paper", "both"] | None,
         tyro.conf.arg(
             metavar="{aligned,paper,both}", help_behavior_hint="(default: aligned; with --out both)"
         ),
     ] = None
-    """aligned is right; paper repeats what was published, with gaze one frame early."""
+    """aligned: correct; paper: as published, with gaze one frame early."""
     space: Literal["screen", "input"] = "screen"
     """Compare on the 210x160 screen, or on the agent's 84x84 input."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
@@ -149,12 +149,12 @@ class Gaze:
     controls: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: all controls)")] = True
     """Leave out the controls, for speed."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(optional)")] = None
-    """Write the study over all runs here: mean and std over seeds, the paper's figures beside them; and the
-    results of runs that cannot be written."""
+    """Write the study over all runs here: mean and std over seeds beside the paper's figures. Results of run
+    folders that cannot be written also go here."""
     video: bool = False
     """Film every trial with its gaze and saliency: RUN/video/<env_step>-gaze-<trial>.mp4."""
     fresh: bool = False
-    """Score anew; former results are renamed to <name>.old-<n>."""
+    """Score again; earlier results are renamed to <name>.old-<n>."""
     trial_filter: Annotated[TrialFilter, tyro.conf.arg(name="")] = field(default_factory=TrialFilter)
 
 
@@ -162,7 +162,7 @@ class Gaze:
 class Saliency:
     """Compare saliency methods on an agent's own frames: faithfulness, objects, sanity, sparsity, cost.
 
-    Results are in RUN/saliency/<env_step>-<frames>-<seed>/. The same command goes on with what is missing.
+    Results are in RUN/saliency/<env_step>-<frames>-<seed>/. The same command adds what is missing.
     """
 
     runs: Annotated[
@@ -172,30 +172,31 @@ class Saliency:
     ]
     """Folders of the runs, or folders that hold runs."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("all",)
-    """Saliency methods, docs/saliency.md lists them; all is every one."""
+    """Saliency methods (docs/saliency.md), or all."""
     targets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET [TARGET ...]")] = ("action",)
-    """What is explained: action (the most probable), policy, value, an action's name or number."""
+    """Output to explain: action (the most probable), policy, value, an action's name or number."""
     frames: int = 500
     """Frames of the agent's own games."""
     faithful: int = 100
-    """Of them, frames for insertion, deletion and erasure, which take hundreds of passes each."""
+    """How many of these frames insertion, deletion and erasure use; each takes hundreds of passes."""
     frames_from: Annotated[
-        Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: each its own)")
+        Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: each run its own)")
     ] = None
-    """The run whose agent plays the frames for all."""
+    """Run whose agent plays the frames for all runs."""
     seed: int = 1000
-    """Seed of the games that the frames are from."""
+    """Seed of the games from which the frames are taken."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to explain, in agent steps."""
     fresh: bool = False
-    """Measure anew; former results are renamed to <name>.old-<n>."""
+    """Measure again; earlier results are renamed to <name>.old-<n>."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Make one HTML file of trained agents: curves, tables, and their play with their saliency.
+    """Make one HTML file about trained agents: curves, tables, and clips of play with saliency.
 
-    It opens from disk, offline. Into a folder (`-o site/`): a page a game, and an index in front.
+    The file opens from disk, offline. If the output is a folder (`-o site/`), it holds one page per game and
+    an index.
     """
 
     runs: Annotated[
@@ -205,24 +206,24 @@ class Report:
     ]
     """Folders of the runs, or folders that hold runs."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE", aliases=("-o",))] = Path("report.html")
-    """The .html file, or a folder for a page a game; what is there is replaced."""
+    """The .html file, or a folder for one page per game; existing files are replaced."""
     steps: int = 900
-    """Agent steps that each agent plays; 15 are a second. 0: no player, only records."""
+    """Agent steps that each agent plays (15 per second of game time). 0: only records, no player."""
     seed: int = 1000
     """Seed of the games and of the sampled actions."""
     greedy: bool = False
     """Take the most probable action instead of sampling."""
     make: bool = False
-    """First play the evaluations that are missing (--games of each agent)."""
+    """First play the evaluations that are missing: --games games for each agent."""
     games: int = 32
-    """Whole games of an evaluation that --make plays."""
+    """Whole games in each evaluation that --make plays."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("attention",)
-    """Saliency methods whose maps are recorded, docs/saliency.md lists them."""
+    """Saliency methods whose maps are recorded (docs/saliency.md)."""
 
 
 @dataclass(frozen=True)
 class AtariHead:
-    """Download a game of Atari-HEAD (licence CC-BY-4.0), checked; the same command resumes."""
+    """Download and check a game of Atari-HEAD (licence CC-BY-4.0); the same command resumes."""
 
     action: Annotated[Literal["download"], tyro.conf.Positional]
     """What to do."""
@@ -231,31 +232,31 @@ class AtariHead:
     dir: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the files."""
     release: Literal["v4", "v1"] = "v4"
-    """v4: one zip a game; v1, the paper's: two files a trial."""
+    """v4: one zip per game; v1, the paper's: two files per trial."""
     server: str = "https://zenodo.org"
-    """Zenodo, or a server that answers like it."""
+    """Zenodo, or a server with the same interface."""
 
 
 @dataclass(frozen=True)
 class Sync:
-    """Send runs to Weights & Biases: history rebuilt from metrics.jsonl, evaluations, gaze, videos.
+    """Send runs to Weights & Biases: history from metrics.jsonl, evaluations, gaze, videos.
 
-    The same command again sends only what is new.
+    The same command sends only what is new.
     """
 
     directory: Annotated[Path, tyro.conf.arg(metavar="DIR"), tyro.conf.Positional]
-    """A run folder, or a folder that holds some at any depth."""
+    """A run folder, or a folder that holds run folders at any depth."""
     wandb_project: str = "fls-jax"
     """Project of the W&B runs."""
     offline: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: send)")] = None
-    """Write W&B offline runs into this folder instead; needs no key and no network."""
+    """Write W&B offline runs into this folder instead; this needs no key and no network."""
     dry_run: bool = False
-    """Only say what there is to send."""
+    """Only print what would be sent."""
 
 
 @dataclass(frozen=True)
 class ImportBaselines:
-    """Turn a model that the authors released into a run folder, its checkpoint at step 0."""
+    """Turn a model released by the authors into a run folder with a checkpoint at step 0."""
 
     experiment_dir: Annotated[Path, tyro.conf.arg(metavar="EXPERIMENT_DIR"), tyro.conf.Positional]
     """The authors' folder <Game>.<network>/<seed>, with config.json and model.pkl."""
@@ -265,7 +266,7 @@ class ImportBaselines:
 
 @dataclass(frozen=True)
 class Games:
-    """List every game there is."""
+    """List all games."""
 
 
 @dataclass(frozen=True)
@@ -351,11 +352,11 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def check_no_empty_value(arguments: Sequence[str]) -> None:
-    """UserError where a value is empty, as an unset shell variable is: a path would be the current folder."""
+    """Raise UserError for an empty value (an unset shell variable): a path would be the current folder."""
     for before, argument in zip(["fls", *arguments], arguments, strict=False):
         name = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else before
         if not argument or name != before:
-            raise UserError(f"The value of {name} is empty: give one, or leave the option out.")
+            raise UserError(f"The value of {name} is empty: give a value, or leave the option out.")
 
 
 def parse(
@@ -373,12 +374,12 @@ def parse(
     | Games
     | Networks
 ):
-    """The command that `arguments` name. Defaults of `train` come from its --preset, wherever it stands."""
+    """The command named by `arguments`. --preset, at any position, sets the defaults of `train`."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset", choices=list(PRESETS), default="paper")
     try:
         preset = finder.parse_known_args(list(arguments))[0].preset
-    except argparse.ArgumentError:  # tyro says it better
+    except argparse.ArgumentError:  # tyro has the better message
         preset = "paper"
     default = Train(PRESETS[preset], preset=preset)
     command = (
@@ -398,7 +399,7 @@ def parse(
         command,
         prog="fls",
         description="Free-Lunch Saliency: train attention agents on Atari and look through their eyes. "
-        "`fls --version` tells the version.",
+        "`fls --version` prints the version.",
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )

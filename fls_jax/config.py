@@ -1,4 +1,4 @@
-"""What a training run is made of: one frozen dataclass, typed, validated, readable as JSON."""
+"""The configuration of a training run: one frozen dataclass, typed, validated, stored as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fls_jax.errors import UserError
 
-# Fields that say how a run is executed, not what is computed: they may change when a run resumes.
+# Fields that change how a run is executed, but not what it computes. They may change when a run resumes.
 _OPERATIONAL = {"operational": True}
 
 
@@ -32,7 +32,7 @@ class TrainConfig:
     """Length of the run, in agent steps (4 frames each) over all environments."""
 
     num_envs: int = 8
-    """Environments played side by side."""
+    """Environments played in parallel."""
     rollout_length: int = 128
     """Agent steps that each environment takes per update."""
     epochs: int = 4
@@ -54,12 +54,13 @@ class TrainConfig:
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus (entropy in nats)."""
     attention_cost: float = 0.0
-    """Weight of the attention's mean over positions and samples, added to the loss (the paper: 0)."""
+    """Weight in the loss of the mean attention over positions and samples (the paper: 0)."""
     max_grad_norm: float = 0.5
-    """The gradient's global norm is clipped to this."""
+    """Largest global norm of the gradient; larger ones are scaled down to it."""
 
     environment_seeds: Literal["spread", "consecutive"] = "spread"
-    """Seeds of the environments: drawn from (seed, i), so that no two runs share one; or seed + i."""
+    """Seeds of the environments. spread: drawn from (seed, i), so that no two runs share one; consecutive:
+    seed + i."""
     sticky_actions: float = 0.0
     """Probability that the emulator repeats the previous action at a frame (the paper: 0)."""
     max_episode_steps: int = 27_000
@@ -68,8 +69,8 @@ class TrainConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the extractor's arithmetic; parameters stay float32."""
     matmul_precision: Literal["highest", "high", "default"] = "highest"
-    """How float32 is multiplied: highest, in float32; high and default, in fewer bits where the device has
-    faster units for them (TF32 on NVIDIA's, passes of bfloat16 on TPUs). CPUs know no difference."""
+    """Precision of float32 products. highest: float32; high and default: fewer bits where the device has
+    faster units for them (TF32 on NVIDIA GPUs, passes of bfloat16 on TPUs). CPUs always use float32."""
     microbatch: int = 0
     """Accumulate each minibatch's gradient over microbatches of this many samples; 0: all at once."""
     overlap: bool = False
@@ -78,20 +79,20 @@ class TrainConfig:
     checkpoint_every: int = _operational(200)
     """Updates between checkpoints (one is also saved at the end and on a signal)."""
     keep_checkpoints: int = _operational(3)
-    """Latest checkpoints that are kept."""
+    """How many of the latest checkpoints to keep."""
     keep_every: int = _operational(0)
-    """Also keep, forever, the first checkpoint of every this many agent steps; 0: none."""
+    """Also keep the first checkpoint in every interval of this many agent steps, forever; 0: none."""
     env_threads: int = _operational(0)
     """EnvPool's threads; 0: one for each core that the process may use, at most one per environment."""
     env_groups: int = _operational(0)
-    """Groups of environments that take turns: one plays while the device acts for another. 0: two on an
-    accelerator where they divide evenly, one on a CPU."""
+    """Groups of environments that take turns: one plays while the device chooses actions for another. 0: two
+    on an accelerator if they divide evenly, one on a CPU."""
     devices: int = _operational(0)
-    """Devices to train on, data parallel; 0: one on a CPU, else as many as divide the samples."""
+    """Devices to train on, data parallel. 0: one on a CPU, else as many as divide the samples evenly."""
 
     @property
     def variant(self) -> str:
-        """What runs are told apart by beside game and seed: the network, `-cost<L>` where attention costs."""
+        """The name in folders and tables: the network, followed by `-cost<L>` if attention costs."""
         return f"{self.network}-cost{self.attention_cost:g}" if self.attention_cost else self.network
 
     @property
@@ -111,11 +112,11 @@ class TrainConfig:
 
     @property
     def rollout_bytes(self) -> int:
-        """Memory that the observations of an update take; with `overlap` the next ones are there too."""
+        """Bytes of the observations of one update, of two with `overlap`."""
         return self.steps_per_update * 4 * 84 * 84 * (2 if self.overlap else 1)
 
     def validated(self) -> TrainConfig:
-        """This configuration, or a UserError that names the value that cannot work."""
+        """Return this configuration; raise UserError, naming the value, if one is impossible."""
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if math.isfinite(value) and low <= value <= high:
@@ -168,8 +169,8 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any], source: str = "config.json") -> TrainConfig:
         """Read back what to_json wrote; unknown keys are ignored, missing ones take their default.
 
-        Runs from before `environment_seeds` go on with the seeds that they had, seed + i, and those from
-        before `matmul_precision` with the device's default.
+        Runs from before `environment_seeds` keep the seeds that they had (seed + i); runs from before
+        `matmul_precision` keep the device's default.
 
         Raises UserError for a value of the wrong type, naming `source`.
         """
@@ -181,7 +182,7 @@ class TrainConfig:
         return cls(**known)
 
     def going_on(self, stored: dict[str, Any]) -> TrainConfig:
-        """This configuration for a run whose config.json is `stored`: old ones keep what they had."""
+        """This configuration for resuming the run of the config.json `stored`: old runs keep their values."""
         had: dict[str, Any] = {name: value for name, value in _ONCE.items() if name not in stored}
         return replace(self, **had)
 
@@ -194,10 +195,10 @@ class TrainConfig:
         ]
 
 
-# What runs did before these fields were recorded.
+# Values of these fields in runs from before they were recorded.
 _ONCE = {"environment_seeds": "consecutive", "matmul_precision": "default"}
 _NOT_NEGATIVE = (0, math.inf)
-# EnvPool counts steps in 32 bits; more environments or threads than these are a slip of the finger.
+# EnvPool counts steps in 32 bits. The limits of environments and threads catch typing errors.
 MOST_ENVS = 65_536
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": _NOT_NEGATIVE,
@@ -227,9 +228,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 PRESETS: dict[str, TrainConfig] = {
     "paper": TrainConfig(),
-    # A minute on a laptop: every part runs, nothing is learnt.
+    # A minute on a laptop: every part runs, but nothing is learnt.
     "smoke": replace(TrainConfig(), total_steps=10_240, checkpoint_every=5),
-    # Another algorithm than the paper's, to keep an accelerator busy: 16 times the environments, rollouts
+    # Not the paper's hyper-parameters; they keep an accelerator busy: 16 times the environments, rollouts
     # a quarter as long and one update old, minibatches four times as large with twice (their square root)
     # the learning rate, in bfloat16.
     "throughput": replace(
@@ -249,7 +250,7 @@ def _flag(name: str) -> str:
 
 
 def _checked(value: Any, expected: Any, name: str, source: str) -> Any:
-    """value as `expected` (int, float, bool, str or a Literal), or a UserError."""
+    """Return `value` if it is of the type `expected` (int, float, bool, str, Literal), else UserError."""
     if typing.get_origin(expected) is Literal:
         options = typing.get_args(expected)
         if value in options:

@@ -12,7 +12,7 @@ Params = Any  # a pytree of float32 arrays
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says of a batch of B observations.
+    """Output of a network for a batch of B observations.
 
     logits: float32 [B, A], unnormalised log-probabilities of the A actions.
     value: float32 [B], the predicted discounted return (sign-clipped rewards).
@@ -25,9 +25,9 @@ class NetworkOutput(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """T steps of N environments acted by one policy, time-major; every transition is a live one.
+    """T steps of N environments under one policy, time-major. No transition crosses a reset.
 
-    observations: uint8 [T, N, ...], what the policy saw.
+    observations: uint8 [T, N, ...], the policy's inputs.
     actions: int32 [T, N].
     log_probs: float32 [T, N], log-probability of the action under the policy that acted.
     values: float32 [T, N], value predicted by the policy that acted.
@@ -50,13 +50,13 @@ class Trajectory(NamedTuple):
 
 
 class EnvStep(NamedTuple):
-    """One step of N environments, all of them live again.
+    """One step of N environments. Finished ones have already been reset.
 
-    observations: uint8 [N, 4, 84, 84], what to act on next (of the new life or game where one ended).
+    observations: uint8 [N, 4, 84, 84], the next inputs (of the new life or game where one ended).
     rewards: float32 [N], the training reward.
     terminated: bool [N]. truncated: bool [N], never true together with terminated.
-    final_observations: uint8 [N, 4, 84, 84], the observations before any reset; None unless some
-        environment was truncated.
+    final_observations: uint8 [N, 4, 84, 84], the observations before any reset; None if no environment was
+        truncated.
     finished_returns: float64 [k], raw whole-game returns of the k games that ended in this step.
     finished_lengths: int64 [k], their lengths in agent steps.
     finished_environments: int64 [k], the environments in which they were played.

@@ -37,7 +37,7 @@ ingredients() { echo "$accel $(pwd -P)"; cat requirements.txt pyproject.toml scr
 up_to_date() { ingredients | cmp -s - "$venv/made-of" && "$venv/bin/python" -c '' 2>/dev/null; }
 
 lock() { # held until this script and what it started have ended
-  exec 9> "$venv.lock" || fail "$(pwd) cannot be written: make room or rights."
+  exec 9> "$venv.lock" || fail "$(pwd) cannot be written: free space or fix permissions."
   "$python" -c '
 import fcntl
 try:

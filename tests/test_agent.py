@@ -106,7 +106,7 @@ def test_an_agent_with_another_attention_is_one_like_any_other(network, tmp_path
 def test_attention_that_cannot_be_replaced(run, tmp_path):
     agent = fls_jax.load_agent(run[0])
     for reference in (None, np.zeros((0, 84, 84, 4), np.uint8)):
-        with pytest.raises(ValueError, match="made of maps of other moments: give a reference"):
+        with pytest.raises(ValueError, match="made from maps of other moments: give a reference"):
             agent.with_attention("mean", reference)
     with pytest.raises(TypeError, match="must be uint8"):
         agent.with_attention("mean", np.zeros((1, 84, 84, 4)))

@@ -100,7 +100,7 @@ def test_an_option_beats_the_preset_also_with_the_papers_value():
 def test_help_names_the_commands(capsys):
     code, text = said(capsys, "--help")
     assert code == 0
-    for words in ("train Train an agent", "games List every game", "networks List the networks"):
+    for words in ("train Train an agent", "games List all games", "networks List the networks"):
         assert words in text
 
 

@@ -137,7 +137,7 @@ def _without_places(summary: Path) -> str:
         content["run"] = Path(content["run"]).name
         content["dataset"]["path"] = Path(content["dataset"]["path"]).name
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{summary} is no summary of a gaze pass ({error!r}): set it aside.") from error
+        raise UserError(f"{summary} is not a summary of a gaze pass ({error!r}): set it aside.") from error
     return json.dumps(content, indent=1) + "\n"
 
 

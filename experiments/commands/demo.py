@@ -59,7 +59,7 @@ class Settings:
 
 
 class Stopped(Exception):  # noqa: N818
-    """A signal ended the demo; the same command goes on."""
+    """A signal ended the demo; the same command resumes it."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def make_demo(settings: Settings) -> list[Path]:
         ]
     except OSError as error:
         raise UserError(
-            f"{error.filename or settings.out} cannot be read or written ({error.strerror}): make room or "
-            "rights, or choose another --out."
+            f"{error.filename or settings.out} cannot be read or written ({error.strerror}): free space or "
+            "fix permissions, or choose another --out."
         ) from error
 
 
@@ -222,7 +222,7 @@ def main() -> int:
     try:
         return run_command("demo", Settings, _print_demo)
     except (Stopped, KeyboardInterrupt):
-        print("demo: stopped; the same command goes on.", file=sys.stderr)
+        print("demo: stopped; the same command resumes it.", file=sys.stderr)
         return 130
 
 

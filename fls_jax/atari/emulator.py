@@ -1,4 +1,4 @@
-"""The emulator itself, for what EnvPool does not tell. The only file that imports ale_py."""
+"""The emulator itself, for information that EnvPool does not give. No other module imports ale_py."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ALEInterface.setLoggerMode(LoggerMode.Error)
 def action_names(rom: str) -> tuple[str, ...]:
     """ALE's names of a game's minimal action set, in the order of the action indices.
 
-    rom: ALE's name of the game (`ms_pacman`); ValueError for one that it does not have. EnvPool numbers
-    its actions in the same order.
+    rom: ALE's name of the game (`ms_pacman`). EnvPool numbers its actions in the same order.
+    Raises ValueError for an unknown game.
     """
     emulator = ALEInterface()
     emulator.loadROM(_rom_path(rom))
@@ -60,9 +60,9 @@ class EmulatedGame:
         return len(self._actions)
 
     def start(self) -> bool:
-        """Begin the next life, or a new game where one has ended; whether the game ended in the no-ops.
+        """Begin the next life, or a new game after a game over. Returns whether the game ended in the no-ops.
 
-        What the no-ops earn is dropped, as EnvPool drops it.
+        Rewards during the no-ops are dropped, as in EnvPool.
         """
         new_game = self._ale.game_over() or self._steps >= self._max_steps
         if new_game:
@@ -82,7 +82,7 @@ class EmulatedGame:
         return died and not new_game
 
     def act(self, action: int) -> tuple[float, bool, bool]:
-        """One agent step: (raw reward, whether the life ended, whether the game did or was cut)."""
+        """One agent step: (raw reward, whether the life ended, whether the game ended or was cut)."""
         lives, reward, screens = self._ale.lives(), 0.0, []
         for number in range(4):
             reward += self._frame(self._actions[action])
@@ -98,7 +98,7 @@ class EmulatedGame:
 
     @property
     def is_over(self) -> bool:
-        """Whether the game is over, and not only at its limit."""
+        """Whether the game is over, not only cut at its limit."""
         return self._ale.game_over()
 
     def observation(self) -> np.ndarray:
@@ -120,10 +120,10 @@ class EmulatedGame:
 
 
 class InfiniteBreakout(EmulatedGame):
-    """Breakout whose wall comes back for ever (Nikulin et al. 2019, BreakoutInfinite).
+    """Breakout whose wall is always rebuilt (Nikulin et al. 2019, BreakoutInfinite).
 
-    The game lays its second wall when the score is 432, and after 864 no other. As soon as the score is
-    864, 432 is written over it; the game goes on, and so does the return.
+    The game builds its second wall at a score of 432, and no other after 864. When the score reaches 864, it
+    is overwritten with 432; the game continues, and the return keeps growing.
     """
 
     _SCORE = (76, 77)  # in binary-coded decimals: hundreds, then tens and units
@@ -133,7 +133,7 @@ class InfiniteBreakout(EmulatedGame):
         self._owed = 0.0
 
     def _frame(self, action: Action) -> float:
-        # The emulator pays the difference of two scores, so an overwritten one costs 432 at the next frame.
+        # The reward is the difference of two scores, so overwriting costs 432 at the next frame.
         reward = super()._frame(action) + self._owed
         self._owed = 0.0
         if [self._ale.getRAM()[place] for place in self._SCORE] == [0x08, 0x64]:
@@ -168,8 +168,8 @@ class InfiniteBreakoutPool:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Act in environments `ids`, int [k] and int [k]; the others idle.
 
-        Returns observations uint8 [k, 4, 84, 84] to act on next, raw rewards float64 [k], and bool [k] twice:
-        whose game ended or was cut, and whose was cut by the limit alone.
+        Returns the next observations uint8 [k, 4, 84, 84], raw rewards float64 [k], and two arrays bool [k]:
+        games that ended or were cut, and games that were only cut by the limit.
         """
         rewards = np.zeros(len(ids))
         ended, cut = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
@@ -182,5 +182,5 @@ class InfiniteBreakoutPool:
         return np.stack([self._games[number].observation() for number in ids]), rewards, ended, cut
 
     def close(self) -> None:
-        """Let go of the emulators."""
+        """Release the emulators."""
         self._games = []

@@ -1,4 +1,4 @@
-"""Batched Atari without dead transitions. The only file that imports envpool.
+"""Batched Atari without dead transitions. No other module imports envpool.
 
 'NoFrameskip-v4' behaviour: no sticky actions, minimal action set, up to 30 no-ops and FIRE at reset,
 frame skip 4 with the pixel-wise maximum of the last two, grey 84x84 by area interpolation, 4 frames
@@ -23,7 +23,7 @@ from fls_jax.types import EnvStep
 
 @cache
 def games() -> dict[str, str]:
-    """Every game there is: EnvPool's spelling (`MsPacman`) -> ALE's (`ms_pacman`)."""
+    """All games: EnvPool's spelling (`MsPacman`) -> ALE's (`ms_pacman`)."""
     return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in atari_game_list}
 
 
@@ -31,7 +31,7 @@ def resolve_game(name: str) -> str:
     """EnvPool's spelling of a game named in any case, with or without a Gym-style prefix or suffix.
 
     `pong`, `PongNoFrameskip-v4`, `ALE/Pong-v5` -> `Pong`; `ms_pacman` -> `MsPacman`.
-    Raises UserError with the nearest matches for a game that is not there.
+    Raises UserError with the nearest matches for an unknown game.
     """
     bare = re.sub(r"^ale/", "", name.strip().lower())
     bare = re.sub(r"(-ram)?(noframeskip|deterministic)?(-v\d+)?$", "", bare)
@@ -40,26 +40,26 @@ def resolve_game(name: str) -> str:
     if key in known:
         return known[key]
     near = [known[match] for match in difflib.get_close_matches(key, known, n=4, cutoff=0.6)]
-    hint = f"did you mean {' or '.join(near)}?" if near else "`fls games` lists what there is."
+    hint = f"did you mean {' or '.join(near)}?" if near else "`fls games` lists all games."
     raise UserError(f"There is no game {name!r}; {hint}")
 
 
 GAME_BYTES = 1_200_000
-"""Memory that a game takes, emulator and frames; measured on Pong."""
+"""Memory of one game, emulator and frames; measured on Pong."""
 
 
 def note_on_name(name: str, sticky_actions: float = 0.0) -> str | None:
-    """What an environment of this name is elsewhere and is not here, in a sentence; None if nothing."""
+    """How an environment of this name differs in other libraries, as a sentence; None if it does not."""
     lower = name.strip().lower()
     notes = []
     if "-ram" in lower:
         notes.append("its observations are the emulator's memory; here they are screens")
     if not sticky_actions and (lower.startswith("ale/") or lower.endswith("-v0")):
-        notes.append("its actions stick with probability 0.25; here that takes --sticky-actions 0.25")
-    return f"Note: elsewhere {name} is another environment: {'; '.join(notes)}." if notes else None
+        notes.append("its actions repeat with probability 0.25; here that takes --sticky-actions 0.25")
+    return f"Note: in other libraries {name} is another environment: {'; '.join(notes)}." if notes else None
 
 
-# Returns, lengths and environments of no games.
+# Returns, lengths and environments when no game has ended.
 _NOTHING_FINISHED = np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64)
 _COLOUR_SCREEN = {"gray_scale": False, "img_height": 210, "img_width": 160, "stack_num": 1}
 
@@ -84,12 +84,12 @@ class _Emulators:
         return self.receive()
 
     def send(self, actions: np.ndarray, ids: np.ndarray | None = None) -> None:
-        """int32 [k]: act; EnvPool's threads play on while the caller does other things."""
+        """Send actions int32 [k]; EnvPool's threads play while the caller does other work."""
         ids = self.envpool.all_env_ids if ids is None else ids
-        self.envpool._send([ids, ids, np.array(actions, np.int32)])  # JAX's arrays are read-only: a copy
+        self.envpool._send([ids, ids, np.array(actions, np.int32)])  # JAX's are read-only: copy
 
     def receive(self) -> tuple[Any, ...]:
-        """Observations [k, ...], rewards, terminated, truncated, EnvPool's info by name; waits for all."""
+        """Wait for observations [k, ...], rewards, terminated, truncated, and EnvPool's info by name."""
         state = self.envpool._recv()
         observations, rewards, done, truncated = (state[part] for part in self._parts)
         info = {name: state[part] for name, part in self._info.items()}
@@ -101,9 +101,9 @@ def _emulators(game: str, **options: Any) -> _Emulators:
 
 
 class _ScreenTwin:
-    """Two pools that are called as one: the agent's, and one that shows the same games in colour.
+    """Two pools used as one: the agent's, and one that plays the same games with screens in colour.
 
-    Seed and calls are the same, so the games are; after every call the emulators' memories are compared.
+    Seeds and calls are the same, so the games are, too. The emulators' memories are compared after each call.
     """
 
     def __init__(self, pool: Any, twin: Any, num_envs: int) -> None:
@@ -125,20 +125,20 @@ class _ScreenTwin:
         return self._see(self._pool.receive(), self._twin.receive())
 
     def _see(self, ours: tuple[Any, ...], twins: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The pool's own answer, once the twin's screens are kept."""
+        """Store the twin's screens and return the pool's own result."""
         info = twins[-1]
         if not np.array_equal(info["ram"], ours[-1]["ram"]):
-            raise RuntimeError("The colour screens have lost the game: the two emulators differ.")
+            raise RuntimeError("The colour screens show another game: the two emulators differ.")
         self.screens[info["env_id"]] = np.moveaxis(twins[0], 1, -1)
         return ours
 
 
 class AtariPool:
-    """N games of one Atari title, stepped together, every transition live.
+    """N games of one Atari title, stepped together, without dead transitions.
 
-    EnvPool resets a finished environment one step late: the next step would ignore its action. Here
-    just the finished environments are stepped once more within the same call, which keeps the lives
-    after a life loss and starts a new game after a game over; those extra steps count nowhere.
+    EnvPool resets a finished environment one step late: the next step would ignore its action. Here only the
+    finished environments are stepped once more within the same call. This keeps the remaining lives after a
+    life loss and starts a new game after a game over. The extra steps are not counted.
 
     Args:
         game: its name, as resolve_game takes it.
@@ -147,11 +147,11 @@ class AtariPool:
         max_episode_steps: a whole game is cut after this many agent steps (4 frames each).
         clip_rewards: training rewards are the sign of the raw ones.
         sticky_actions: probability that the emulator repeats the last action at a frame.
-        threads: EnvPool's worker threads; 0 is one for each core that the process may use, at most one an
+        threads: EnvPool's worker threads; 0: one for each core that the process may use, at most one per
             environment.
-        screens: also keep the colour screens of the observations, at the cost of a second emulator a game.
+        screens: also store the screens in colour, at the cost of a second emulator per game.
 
-    Raises UserError for a game that is not there.
+    Raises UserError for an unknown game.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class AtariPool:
         self._ram = np.zeros((num_envs, 128), np.uint8)
 
     def reset(self) -> np.ndarray:
-        """Start every game anew: observations uint8 [N, 4, 84, 84], oldest frame first."""
+        """Restart every game: observations uint8 [N, 4, 84, 84], oldest frame first."""
         observations, info = self._pool.reset()
         self._lives, self._ram = info["lives"].copy(), info["ram"].copy()
         self._returns[:] = 0.0
@@ -199,13 +199,13 @@ class AtariPool:
 
     @property
     def screens(self) -> np.ndarray:
-        """The native screens behind the newest frames of the observations: uint8 [N, 210, 160, 3], RGB.
+        """The native screens of the newest frames of the observations: uint8 [N, 210, 160, 3], RGB.
 
-        Each is the pixel-wise maximum of the same two frames, taken in colour. The few games whose
-        screens have another height are resized. Raises ValueError for a pool made without `screens`.
+        Each is the pixel-wise maximum of the same two frames, in colour. Screens of another height (a few
+        games) are resized. Raises ValueError for a pool made without `screens`.
         """
         if not isinstance(self._pool, _ScreenTwin):
-            raise ValueError("This pool keeps no colour screens: make it with screens=True.")
+            raise ValueError("This pool has no colour screens: make it with screens=True.")
         return self._pool.screens.copy()
 
     @property
@@ -215,11 +215,11 @@ class AtariPool:
 
     @property
     def new_games(self) -> np.ndarray:
-        """Which games have just begun and have seen no step: bool [N]."""
+        """Games that have just begun and had no step: bool [N]."""
         return self._lengths == 0
 
     def step(self, actions: np.ndarray) -> EnvStep:
-        """Act in every environment: int [N] -> EnvStep, whose observations are all to be acted on.
+        """Act in every environment: int [N] -> EnvStep, all of whose observations await an action.
 
         A life loss or game over terminates; reaching the limit alone truncates.
         """
@@ -227,11 +227,11 @@ class AtariPool:
         return self.receive()
 
     def send(self, actions: np.ndarray) -> None:
-        """The first half of a step: act, and let the games be played while the caller does other things."""
+        """The first half of a step: send the actions; the games run while the caller does other work."""
         self._pool.send(actions)
 
     def receive(self) -> EnvStep:
-        """The second half of a step: wait for what came of the actions sent."""
+        """The second half of a step: wait for the results of the actions sent."""
         observations, rewards, terminated, truncated, info = self._pool.receive()
         self._returns += info["reward"]
         self._lengths += 1
@@ -255,16 +255,16 @@ class AtariPool:
         return EnvStep(observations, rewards, done & ~truncated, truncated, final, returns, lengths, ended)
 
     def _revive(self, ids: np.ndarray, observations: np.ndarray, game_ended: np.ndarray) -> np.ndarray:
-        """Let the finished `ids` begin their next life or game, in place; bool [k]: which games ended here.
+        """Start the next life or game of the finished `ids`, in place. Returns bool [k]: ended games.
 
-        The no-ops that EnvPool presses after a life loss can, rarely, end the game unseen; more lives
-        than before betray it, and that environment is then started properly.
+        In rare cases the no-ops that EnvPool plays after a life loss end the game without a signal. The
+        number of lives then rises, and that environment is started again.
         """
         first, _, _, _, info = self._pool.step(np.zeros(len(ids), np.int32), ids)
         restarted = ~game_ended & (info["lives"] > self._lives[ids])
         observations[ids] = first
         self._lives[ids] = info["lives"]
-        self._ram = self._ram.copy()  # EnvPool's own array
+        self._ram = self._ram.copy()  # EnvPool owns this array
         self._ram[ids] = info["ram"]
         if restarted.any():
             anew = ids[restarted]

@@ -1,7 +1,7 @@
-"""The encoded pictures of one trial, streamed out of an archive or a folder in bounded memory.
+"""The encoded pictures of one trial, streamed from an archive or a folder in bounded memory.
 
-Everything read here is untrusted. Nothing is ever written and no name is used as a path: a picture is known
-by the number that ends its name alone, so names with ``..``, absolute names, links and devices do no harm.
+The data are untrusted. Nothing is written, and no name is used as a path: a picture is identified only by the
+number at the end of its name. So names with ``..``, absolute names, links and devices do no harm.
 """
 
 from __future__ import annotations
@@ -44,32 +44,32 @@ DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-"""What the standard library raises on damaged, encrypted or unsupported archives."""
+"""Errors of the standard library for damaged, encrypted or unsupported archives."""
 
 FRAME_NAME = re.compile(r"(?P<run>.+)_(?P<number>[0-9]{1,9})(?:\.png)?", re.IGNORECASE)
 """``<run id>_<frame number from 1>``, with ``.png`` for pictures and without for rows of the gaze file."""
 
 
 class TrialError(Exception):
-    """One trial cannot be read; the message says why. Other trials are unaffected."""
+    """One trial cannot be read; the message gives the reason. Other trials are unaffected."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where something lies: a file or folder on disk or, with `member`, inside a zip on disk."""
+    """A file or folder on disk or, with `member`, inside a zip on disk."""
 
     kind: Literal["tar", "folder", "text"]
     path: Path
     member: str | None = None
     run: str | None = None
-    """Of a folder of pictures: the run id of those that are meant, where several runs lie in it."""
+    """For a folder with pictures of several runs: the id of the run to read."""
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}:{self.member}"
 
     @contextlib.contextmanager
     def open(self, limit: int = MAX_TRIAL_BYTES) -> Generator[Bounded]:
-        """Open for reading, at most `limit` bytes; raises what the file system and zipfile raise."""
+        """Open for reading at most `limit` bytes. Raises the errors of the file system and of zipfile."""
         with contextlib.ExitStack() as stack:
             raw: IO[bytes]
             if self.member is None:
@@ -83,7 +83,7 @@ class Source:
 
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    """A member of a zip; TrialError for a compression that zipfile unpacks without bound."""
+    """Open a member of a zip. Raises TrialError for a compression that zipfile unpacks without a limit."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise TrialError(
             f"{archive.filename}:{info.filename} is compressed with method {info.compress_type}: only stored "
@@ -101,7 +101,7 @@ class Bounded(io.RawIOBase):
         self._name = name
 
     def readable(self) -> bool:
-        """Reading is all that it does."""
+        """Always true: the stream can only be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -126,9 +126,9 @@ class EncodedFrames:
 
     Attributes:
         run: the run id that every picture's name starts with.
-        numbers: int64 [F], ascending: the one-based numbers of the frames that are there.
+        numbers: int64 [F], ascending: the one-based numbers of the frames that are present.
         png: encoded pictures by number, of the wanted numbers only.
-        repeated: pictures left out because their number had come before.
+        repeated: pictures left out because an earlier picture has the same number.
         ignored: archive members that are not pictures of this run (links, devices, other names and runs).
     """
 
@@ -140,7 +140,7 @@ class EncodedFrames:
 
     @property
     def length(self) -> int:
-        """Frames of the trial, n: the highest number, whether or not all below it are there."""
+        """The trial's number of frames, n: the highest frame number, even if some below it are missing."""
         return int(self.numbers[-1])
 
 
@@ -151,8 +151,8 @@ def read_frames(
 
     Args:
         source: a ``.tar.bz2`` or a folder of PNGs.
-        run: the run id to read; without it, the source's own or that of the first picture.
-        wanted: which one-based numbers to hold; the others are only noted as present. All by default.
+        run: the run id to read. By default the source's own, or that of the first picture.
+        wanted: selects the one-based numbers whose pictures to keep; others are only listed. Default: all.
 
     Raises:
         TrialError: the archive is damaged or too large, or has no pictures.
@@ -218,7 +218,7 @@ def _zip_members(path: Path, folder: str) -> Iterator[_Member]:
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """At most a picture's bytes: the size that the archive claims is not believed."""
+    """Read at most the size limit of a picture; the size in the archive's header is not trusted."""
     with _open_member(archive, info) as file:
         return file.read(MAX_PNG_BYTES)
 
@@ -226,9 +226,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 def _tar_members(source: Source) -> Iterator[_Member]:
     """Members of a ``.tar.bz2``, in the archive's order.
 
-    The blocks are walked here, with the standard library reading each header, because ``tarfile`` itself
-    holds whatever a hostile extension header or sparse map claims, and takes damage between members for the
-    end.
+    This function walks the blocks itself and uses the standard library only for headers. ``tarfile`` would
+    allocate whatever size a hostile extension header or sparse map gives, and it takes damage between members
+    for the end of the archive.
     """
     with source.open() as raw, bz2.BZ2File(raw) as unpacked:
         stream = io.BufferedReader(Bounded(unpacked, MAX_TRIAL_BYTES, f"{source}, unpacked,"), 1 << 18)
@@ -253,12 +253,12 @@ def _tar_members(source: Source) -> Iterator[_Member]:
 
 
 def _bodiless(info: tarfile.TarInfo) -> bool:
-    """Links, devices and folders have no data after their header, whatever size it claims."""
+    """Links, devices and folders have no data after their header, whatever size the header gives."""
     return info.islnk() or info.issym() or info.isdev() or info.isdir()
 
 
 class _Countdown:
-    """The data of one tar member: what is read and skipped adds up to its size, padded to whole blocks."""
+    """The data of one tar member, read and skipped up to its size, padded to whole blocks."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self._stream = stream

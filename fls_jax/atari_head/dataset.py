@@ -1,4 +1,4 @@
-"""Finds the trials of Atari-HEAD in a folder, whichever release and however far unpacked.
+"""Finds the trials of Atari-HEAD in a folder, of either release, packed or unpacked.
 
 Layout and metadata are recognised separately: v1's flat folder may hold v4's ``meta_data.csv``. Known
 layouts: ``<trial>_<run id>_<date>.tar.bz2`` beside ``<same>.txt`` in the folder itself (v1); the same pairs
@@ -39,18 +39,18 @@ _MAX_METADATA_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Trial:
-    """One recording: where its pictures and gaze lie, nothing read yet.
+    """One recording: the locations of its pictures and gaze, which are not read yet.
 
     Attributes:
         id: the trial's number in the data set.
         name: ``<trial>_<run id>_<date>``.
-        game: EnvPool's spelling; None where neither the place nor the metadata names one.
+        game: EnvPool's spelling; None if neither the folder nor the metadata names one.
         highscore: whether it belongs to the highscore part.
         layout: the release whose layout it was found in.
         frames: its archive or folder of PNGs, None if there is none.
         gaze: its text file, None if there is none.
-        frames_in_metadata: its number of frames in ``meta_data.csv``, None if that says nothing.
-        recording: how it was recorded, as far as ``meta_data.csv`` says.
+        frames_in_metadata: its number of frames in ``meta_data.csv``, None if it is not given.
+        recording: details of the recording in ``meta_data.csv``.
     """
 
     id: int
@@ -70,10 +70,10 @@ class Dataset:
 
     Attributes:
         root: the folder (or the zip) that was searched.
-        layout: the release whose layout was found; ``mixed`` where trials lie in both.
+        layout: the release whose layout was found; ``mixed`` if there are trials in both layouts.
         metadata_release: the release whose ``meta_data.csv`` was found, None without one.
         trials: all trials, of all games.
-        problems: sentences on what was found but cannot be used, to be shown to the user.
+        problems: sentences for the user on files that cannot be used.
     """
 
     root: Path
@@ -87,10 +87,10 @@ class Dataset:
         return dict(sorted(Counter(trial.game for trial in self.trials if trial.game).items()))
 
     def filtered(self, rule: TrialFilter) -> Dataset:
-        """The trials that count under a rule; what is left out is said among the problems.
+        """The trials that pass a filter. `problems` names the trials that are left out.
 
         Raises:
-            UserError: none is left.
+            UserError: no trial is left.
         """
         reasons = {trial.id: rule.reason(trial.recording) for trial in self.trials}
         kept = tuple(trial for trial in self.trials if reasons[trial.id] is None)
@@ -102,10 +102,10 @@ class Dataset:
         return replace(self, trials=kept, problems=(f"left out: {', '.join(left_out)}", *self.problems))
 
     def select(self, game: str, ids: Iterable[int] | None = None) -> tuple[Trial, ...]:
-        """Trials of `game` (any spelling), by number; with `ids`, those alone.
+        """Trials of `game` (any spelling), by number; with `ids`, only these.
 
         Raises:
-            UserError: no trial of the game, listing the games found; or an id that is not the game's.
+            UserError: no trial of the game (the message lists the games found), or an id of another game.
         """
         name = canonical_game(game) or game
         trials = {trial.id: trial for trial in self.trials if trial.game == name}
@@ -125,17 +125,17 @@ class Dataset:
 
 
 class _Found(NamedTuple):
-    """An archive, gaze file or folder of PNGs, before it is known what belongs together."""
+    """An archive, gaze file or folder of PNGs that is not yet assigned to a trial."""
 
     source: Source
-    folders: tuple[str, ...]  # the folders (and the zip's name) it lies in, below the root
+    folders: tuple[str, ...]  # names of its folders (and of the zip) below the root
     stem: str  # file name without suffix; for a folder of PNGs the run id
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Find the trials in `path`: the folder of a release, one game's folder, or one game's zip.
 
-    Names are read, pictures are not. What cannot be read becomes a problem or a trial that fails alone later.
+    Only names are read. Unreadable files become problems, or trials that fail later without affecting others.
 
     Raises:
         UserError: no such folder, no trial in it, or a ``meta_data.csv`` of neither release.
@@ -239,7 +239,7 @@ def _classify(name: str, inside: tuple[str, ...], path: Path, member: str | None
 
 
 def _pair(found: list[_Found], problems: list[str]) -> Iterator[Trial]:
-    """Bring pictures and gaze files together: archives by name, folders of PNGs by their run id."""
+    """Match pictures and gaze files: archives by name, folders of PNGs by run id."""
     texts = {(item.folders, item.stem): item for item in found if item.source.kind == "text"}
     used = set()
     for item in found:
@@ -275,7 +275,7 @@ def _trial(stem: str, folders: tuple[str, ...], frames: Source | None, gaze: Sou
 
 
 def _with_metadata(trial: Trial, metadata: Metadata | None, problems: list[str]) -> Trial:
-    """The place where a trial lies says its game; the metadata does where the place does not."""
+    """Complete a trial from the metadata. A folder that names the game has priority over the metadata."""
     row = metadata.rows.get(trial.id) if metadata else None
     if row is None:
         return trial
@@ -295,7 +295,7 @@ def _with_metadata(trial: Trial, metadata: Metadata | None, problems: list[str])
 
 
 def _unique(trials: Iterable[Trial], problems: list[str]) -> tuple[Trial, ...]:
-    """One trial a number: whole before lacking a part, archive before folder, disk before zip."""
+    """One trial per number, preferring complete to incomplete ones, archives to folders, disk to zip."""
 
     def rank(trial: Trial) -> tuple[bool, bool, bool]:
         source = trial.frames

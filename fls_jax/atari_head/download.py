@@ -44,22 +44,22 @@ def download(
 ) -> list[Path]:
     """Fetch the files of one game, and ``meta_data.csv``, into `directory`, as `open_dataset` reads them.
 
-    Files that are there already, with the right checksum, are kept; parts of files are gone on with. A file
-    of the same name and other content is never overwritten.
+    Existing files with the right checksum are kept, and partial downloads are continued. A file of the same
+    name with other content is never overwritten.
 
     Args:
         game: any spelling of a game of Atari-HEAD.
-        directory: made if it is not there.
-        release: ``v4`` (one zip a game) or ``v1`` (one archive and one text file a trial; the paper's).
-        server: Zenodo, or another place that answers like it.
-        console: where progress, licence and citation are shown; standard error by default.
+        directory: created if missing.
+        release: ``v4`` (one zip per game) or ``v1`` (one archive and one text file per trial; the paper's).
+        server: Zenodo, or a server with the same interface.
+        console: for progress, licence and citation; standard error by default.
 
     Returns:
         The files, ``meta_data.csv`` first.
 
     Raises:
         UserError: unknown game or release, no connection, not enough disk space, a checksum that stays wrong,
-            or another file in the way.
+            or another file of the same name.
     """
     server = server or Zenodo()
     console = console or Console(stderr=True)
@@ -100,14 +100,12 @@ def _zips_of(game: str, files: list[RemoteFile]) -> list[RemoteFile]:
 
 
 def _trials_of(game: str, files: list[RemoteFile], folder: Path) -> list[RemoteFile]:
-    """In v1 only the metadata says which trials are of which game."""
+    """In v1 only the metadata assigns trials to games."""
     path = folder / _METADATA
     try:
         rows = parse_metadata(path.read_text("utf-8", errors="replace")).rows
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}, which says which trials are of which game, cannot be used: {error}"
-        ) from error
+        raise UserError(f"{path}, which assigns trials to games, cannot be used: {error}") from error
     games: dict[RemoteFile, str] = {}
     for file in files:
         match = re.fullmatch(r"([0-9]{1,9})_.+(\.tar\.bz2|\.txt)", file.name)
@@ -147,7 +145,7 @@ def _missing(files: list[RemoteFile], folder: Path) -> Iterator[RemoteFile]:
             yield file
         elif not path.is_file() or path.stat().st_size != file.size or md5_of(path) != file.md5:
             raise UserError(
-                f"{path} is there, but is not the record's file: move it away or choose another folder"
+                f"{path} exists, but is not the record's file: move it away or choose another folder"
             )
 
 
@@ -158,5 +156,5 @@ def _require_space(files: list[RemoteFile], folder: Path) -> None:
     if needed > 0 and needed + _SPARE_BYTES > free:
         raise UserError(
             f"{folder} has {free / 1e9:,.2f} GB free, but {needed / 1e9:,.2f} GB are to be downloaded "
-            f"(and {_SPARE_BYTES / 1e9:,.2f} GB left over): make room or choose another folder"
+            f"(and {_SPARE_BYTES / 1e9:,.2f} GB left over): free space or choose another folder"
         )

@@ -1,4 +1,4 @@
-"""The gaze file of a trial: per frame, where the human looked."""
+"""The gaze file of a trial: the gaze positions of each frame."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, MAX_FRAMES, Source, 
 from fls_jax.atari_head.text import encoding_of, from_header, separator_of
 
 MAX_GAZE_BYTES = 1 << 27
-"""A larger gaze file is not read: those of the release are a tenth of that."""
+"""A larger gaze file is not read; those of the release are a tenth of this size."""
 MAX_SAMPLES = 100_000
 """A row with more samples is malformed: at 1000 Hz it would be one frame of 100 seconds."""
 _DECORATION = str.maketrans("", "", "\"'[](){}\ufeff")
-"""What programs put around fields and lists, and no field has in it."""
+"""Characters that programs put around fields and lists, and that occur in no field."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GazeRecord:
         rows_without_gaze: rows with no usable sample (``null``, empty, or nothing but malformed samples).
         malformed_rows: rows left out: no readable frame_id, too few fields or over 100,000 samples.
         foreign_rows: rows left out because they belong to another run.
-        repeated_rows: rows left out because their frame had a row already.
+        repeated_rows: rows left out because an earlier row has the same frame.
         malformed_samples: samples left out because a coordinate is missing or not a finite number.
     """
 
@@ -63,11 +63,11 @@ def read_gaze(source: Source, run: str) -> GazeRecord:
 
 
 def parse_gaze(lines: Iterable[str], run: str) -> GazeRecord:
-    """Parse a gaze file's lines: a header, then a row a frame with its gaze as x0,y0,x1,y1,... or ``null``.
+    """Parse a gaze file: a header, then one row per frame with its gaze as x0,y0,x1,y1,... or ``null``.
 
-    A missing or malformed sample is left out and counted; nothing stands in for it. Where a frame has several
-    rows, the first counts. Files that a spreadsheet has saved again are read too: blank lines before the
-    header, quotes and brackets, semicolons (numbers may then have a decimal comma) or tabs.
+    Missing and malformed samples are left out and counted, not replaced. If a frame has several rows, the
+    first one counts. Files saved again by a spreadsheet are also read: blank lines before the header, quotes
+    and brackets, semicolons (numbers may then have a decimal comma) or tabs.
 
     Raises:
         TrialError: the header is not Atari-HEAD's, or no row belongs to `run`.
@@ -79,7 +79,7 @@ def parse_gaze(lines: Iterable[str], run: str) -> GazeRecord:
     header = [name.strip().lower() for name in first.strip(f"{separator}\r\n").split(separator)]
     columns = len(header)
     if columns < 2 or header[0] != "frame_id" or header[-1] != "gaze_positions":
-        raise TrialError(f"no gaze file of Atari-HEAD: its first line is {','.join(header)[:120]!r}")
+        raise TrialError(f"not a gaze file of Atari-HEAD: its first line is {','.join(header)[:120]!r}")
     samples: dict[int, np.ndarray] = {}
     without_gaze = malformed_rows = foreign = repeated = malformed_samples = 0
     for line in lines:

@@ -33,7 +33,7 @@ _BY_LETTERS = {_letters(game): game for game in GAMES}
 
 
 def canonical_game(name: str) -> str | None:
-    """EnvPool's spelling of a game of Atari-HEAD, however it is spelt; None for other games.
+    """EnvPool's spelling of a game of Atari-HEAD given in any spelling; None for other games.
 
     >>> canonical_game("Mspacman"), canonical_game("ms_pacman_highscore"), canonical_game("Pong")
     ('MsPacman', 'MsPacman', None)
@@ -43,13 +43,13 @@ def canonical_game(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Recording:
-    """How a trial was recorded, as v4's ``meta_data.csv`` says (its README); None where it does not.
+    """How a trial was recorded, from v4's ``meta_data.csv`` (described in its README); None if not given.
 
     Attributes:
         frame_averaging: whether each picture is the average of two consecutive frames. No agent was trained
             on such pictures.
-        load_trial: the trial that this one goes on from; 0 for one from the game's beginning.
-        avg_error, max_error: of the eye tracker's validation, in degrees of visual angle.
+        load_trial: the trial that this one continues; 0 if it starts at the game's beginning.
+        avg_error, max_error: errors in the eye tracker's validation, in degrees of visual angle.
         low_sample_rate: share of frames with few gaze samples.
     """
 
@@ -65,28 +65,28 @@ NOTHING_KNOWN = Recording()
 
 @dataclass(frozen=True)
 class TrialFilter:
-    """Which trials count, by how they were recorded; the defaults leave none out.
+    """Selects trials by how they were recorded; the defaults keep all of them.
 
-    A trial of which the data set does not say what a filter asks is left out too.
+    A trial is also left out if the data set lacks the value that a filter needs.
     """
 
     no_averaged: bool = False
     """Leave out trials whose pictures are averages of two frames (meta_data.csv: frame_averaging)."""
     no_continued: bool = False
-    """Leave out trials that go on from another trial (load_trial)."""
+    """Leave out trials that continue another trial (load_trial)."""
     avg_error: float | None = None
     """Leave out trials with a larger average error of the eye tracker, in degrees (avg_error)."""
     max_error: float | None = None
-    """Leave out trials with a larger greatest error of the eye tracker, in degrees (max_error)."""
+    """Leave out trials with a larger maximum error of the eye tracker, in degrees (max_error)."""
     low_sample_rate: float | None = None
     """Leave out trials with a larger share of frames with few gaze samples, from 0 to 1 (low_sample_rate)."""
 
     def reason(self, how: Recording) -> str | None:
-        """Why a trial is left out, None where it counts."""
+        """Why a trial is left out; None if it is kept."""
         if self.no_averaged and how.frame_averaging is not False:
             return "averaged frames" if how.frame_averaging else "frame_averaging unknown"
         if self.no_continued and how.load_trial != 0:
-            return "load_trial unknown" if how.load_trial is None else f"goes on from trial {how.load_trial}"
+            return "load_trial unknown" if how.load_trial is None else f"continues trial {how.load_trial}"
         for name in ("avg_error", "max_error", "low_sample_rate"):
             limit, value = getattr(self, name), getattr(how, name)
             if limit is not None and (value is None or value > limit):
@@ -99,13 +99,13 @@ ALL_TRIALS = TrialFilter()
 
 @dataclass(frozen=True)
 class MetadataRow:
-    """What ``meta_data.csv`` says of one trial.
+    """The row of one trial in ``meta_data.csv``.
 
     Attributes:
         trial: the trial's number.
-        game: EnvPool's spelling, or the file's own for a game that Atari-HEAD is not known to have.
+        game: EnvPool's spelling, or the file's own for a game that is not known to be in Atari-HEAD.
         highscore: whether it belongs to the highscore part (v4 only).
-        frames: frames of the whole trial, None where the field is not a number.
+        frames: frames of the whole trial, None if the field is not a number.
         recording: how it was recorded (v4 only).
     """
 
@@ -118,7 +118,7 @@ class MetadataRow:
 
 @dataclass(frozen=True)
 class Metadata:
-    """A parsed ``meta_data.csv``: rows by trial number, and what was wrong with it."""
+    """A parsed ``meta_data.csv``: rows by trial number, and its problems."""
 
     release: Release
     rows: dict[int, MetadataRow]
@@ -157,7 +157,7 @@ def parse_metadata(text: str) -> Metadata:
         if number is None or not game:
             problems.append(f"meta_data.csv, line {line}: no trial number or no game, left out")
         elif number in rows:
-            problems.append(f"meta_data.csv, line {line}: trial {number} again, the first row counts")
+            problems.append(f"meta_data.csv, line {line}: trial {number} again; the first row is used")
         else:
             highscore = _letters(game).endswith("highscore")
             name = canonical_game(game) or game

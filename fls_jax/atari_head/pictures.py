@@ -1,4 +1,4 @@
-"""From an encoded picture of Atari-HEAD to a plane of an agent's observation."""
+"""Decodes pictures of Atari-HEAD and converts them to planes of an agent's observation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4) + b"IHDR"
 def decode_png(data: bytes) -> np.ndarray:
     """Decode one picture, uint8 [210, 160, 3] RGB.
 
-    Every chunk's checksum is verified and the size read before anything is decompressed.
+    The checksum of every chunk and the size are checked before anything is decompressed.
 
     Raises:
         ValueError: the picture is truncated, damaged, or of another size.
@@ -56,8 +56,8 @@ def decode_png(data: bytes) -> np.ndarray:
 def preprocess(pictures: list[np.ndarray], *, colour_first: bool) -> np.ndarray:
     """One plane of an observation, uint8 [84, 84], from one or two pictures uint8 [210, 160, 3] RGB.
 
-    The maximum is taken in colour and then greyed (`colour_first`, OpenAI Baselines), or of the grey pictures
-    (EnvPool); grey is OpenCV's RGB2GRAY, resizing its INTER_AREA.
+    The maximum is taken before conversion to grey (`colour_first`, OpenAI Baselines) or after it (EnvPool).
+    Conversion and resizing are OpenCV's RGB2GRAY and INTER_AREA.
     """
     if colour_first:
         pictures = [np.maximum(pictures[0], pictures[-1])]

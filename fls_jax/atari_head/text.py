@@ -1,4 +1,4 @@
-"""Text files of the data set as people's programs re-save them: encodings, separators, quotes."""
+"""Text files of the data set, also as re-saved by other programs: encodings, separators, quotes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def encoding_of(start: bytes) -> str:
 
 
 def from_header(lines: Iterable[str]) -> Iterator[str]:
-    """The lines from the first one that is not blank."""
+    """The lines from the first non-blank one on."""
     lines = iter(lines)
     for line in lines:
         if line.strip("\ufeff \t\r\n,;"):
@@ -27,5 +27,5 @@ def from_header(lines: Iterable[str]) -> Iterator[str]:
 
 
 def separator_of(header: str) -> str:
-    """What stands between the columns of a header: the comma, semicolon or tab that is there most often."""
+    """The separator of a header's columns: the most frequent of comma, semicolon and tab."""
     return max(_SEPARATORS, key=header.count)

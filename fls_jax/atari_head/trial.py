@@ -1,4 +1,4 @@
-"""Reads one trial, its pictures still encoded, and keeps the account of what it leaves out."""
+"""Reads one trial, with its pictures still encoded, and counts what it leaves out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AVERAGED = "its pictures are averages of two frames (frame_averaging), which no 
 class TrialData:
     """A trial in memory: encoded pictures and gaze samples.
 
-    `undecodable` collects the one-based numbers of pictures that turn out not to decode, with the reason.
+    `undecodable` collects the one-based numbers of pictures that cannot be decoded, with the reasons.
     """
 
     trial: Trial
@@ -26,16 +26,16 @@ class TrialData:
 
     @property
     def first_undecodable(self) -> str | None:
-        """The first such picture by number and the reason, None where there is none."""
+        """The first picture that cannot be decoded, and the reason; None if there is none."""
         number = min(self.undecodable, default=None)
         return None if number is None else f"picture {number:,}: {self.undecodable[number]}"
 
 
 def read_trial(trial: Trial, wanted: Callable[[int], bool] | None = None) -> TrialData:
-    """Read a trial; of its pictures, hold those whose one-based number is `wanted` (all by default).
+    """Read a trial. Keep only pictures whose one-based number is `wanted` (default: all).
 
     Raises:
-        TrialError: pictures or gaze are not there, cannot be read, or are of different runs.
+        TrialError: pictures or gaze are missing, cannot be read, or are of different runs.
     """
     if trial.frames is None:
         raise TrialError(f"{trial.gaze} has neither an archive nor a folder of pictures beside it")
@@ -47,18 +47,18 @@ def read_trial(trial: Trial, wanted: Callable[[int], bool] | None = None) -> Tri
 
 @dataclass(frozen=True)
 class TrialReport:
-    """What was read of a trial and what was left out: plain values, fit for JSON by `dataclasses.asdict`.
+    """What was read of a trial and what was left out. Plain values for JSON (`dataclasses.asdict`).
 
     Attributes:
         trial, name, game, highscore, layout: as in Trial.
-        frames_in_metadata: what ``meta_data.csv`` says, None if nothing.
+        frames_in_metadata: the number of frames in ``meta_data.csv``, None if it is not given.
         frames: length n of the trial, its highest frame number.
         frames_missing: numbers below n without a picture.
-        frames_repeated: pictures left out because their number had come before.
+        frames_repeated: pictures left out because an earlier picture has the same number.
         frame_averaging, load_trial, avg_error, max_error, low_sample_rate: as in Recording.
         frames_undecodable: needed pictures that are truncated, damaged or not 160x210.
-        first_undecodable: the number of the first of them, and why it does not decode.
-        members_ignored: archive members that are no pictures of this run.
+        first_undecodable: the number of the first of them, and the reason.
+        members_ignored: archive members that are not pictures of this run.
         rows: rows of the gaze file that count.
         rows_without_gaze, rows_malformed, rows_foreign, rows_repeated: as in GazeRecord.
         rows_without_frame: rows whose frame has no picture.
@@ -66,7 +66,7 @@ class TrialReport:
         samples: gaze samples that count, on and off the screen.
         samples_malformed: samples with a coordinate that is missing or not a finite number.
         samples_off_screen: samples that lie off the map after rounding, in the space of the fixation maps.
-        observations: observations whose pictures are all there.
+        observations: observations whose pictures are all available.
         observations_left_out: observations whose stack needs a missing or undecodable picture.
         observations_without_gaze: of `observations`, those with an empty fixation map.
     """
@@ -103,7 +103,7 @@ class TrialReport:
     low_sample_rate: float | None
 
     def problems(self) -> list[str]:
-        """Sentences for the user, one for each kind of thing that was left out or does not agree."""
+        """Sentences for the user, one for each kind of omission or disagreement."""
         counts = {
             "frames missing": self.frames_missing,
             "frames repeated": self.frames_repeated,

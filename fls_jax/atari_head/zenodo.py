@@ -1,4 +1,4 @@
-"""Files of a Zenodo record: the listing, and a download that resumes and is checked against it.
+"""Files of a Zenodo record: the listing, and downloads that resume and are checked against it.
 
 The listing is untrusted: its names must be plain file names, its links http or https, and every file must
 have a size and an MD5 sum (Zenodo's REST API: https://developers.zenodo.org).
@@ -42,8 +42,8 @@ class Zenodo:
     """A Zenodo server.
 
     Args:
-        base_url: where it answers.
-        attempts: how often a request is made without getting any further before giving up.
+        base_url: its address.
+        attempts: how often a request is repeated without progress before giving up.
         timeout: seconds without a byte after which a connection counts as lost.
         backoff: seconds before the second attempt; doubled for each further one, up to a minute.
     """
@@ -77,12 +77,12 @@ class Zenodo:
     def fetch(
         self, file: RemoteFile, path: Path, advance: Callable[[int], object] = lambda size: None
     ) -> None:
-        """Download `file` to `path`, going on from ``<path>.part`` if that is there; atomic at the end.
+        """Download `file` to `path`, continuing ``<path>.part`` if it exists; atomic at the end.
 
-        `advance` is called with the number of bytes that are there, whenever that changes.
+        `advance` is called with the number of bytes available, whenever that changes.
 
         Raises:
-            UserError: the server gave up or the checksum is wrong, every time; or the disk cannot be written.
+            UserError: every attempt failed or gave a wrong checksum, or the disk cannot be written.
         """
         part = path.with_name(f"{path.name}.part")
 
@@ -100,7 +100,7 @@ class Zenodo:
         part.replace(path)
 
     def _persist(self, attempt: Callable[[], bytes], there: Callable[[], int], what: str) -> bytes:
-        """Call `attempt` until it succeeds, or has failed often without `there` growing."""
+        """Call `attempt` until it succeeds, or has failed too often without `there` growing."""
         failures, furthest = 0, there()
         while True:
             try:
@@ -109,7 +109,7 @@ class Zenodo:
                 failures = 0 if there() > furthest else failures + 1
                 furthest = max(furthest, there())
                 if failures >= self.attempts:
-                    rest = f"the same command goes on after the {there():,} bytes" if there() else "try later"
+                    rest = f"the same command resumes after the {there():,} bytes" if there() else "try later"
                     raise UserError(
                         f"{what}: no progress in {failures} attempts ({error}); {rest}"
                     ) from error
@@ -117,7 +117,7 @@ class Zenodo:
 
 
 class _PassingError(Exception):
-    """A failure that another attempt may not meet; `wait` is what the server asks for, in seconds."""
+    """A failure that may not occur again; `wait`: the delay that the server asks for, in seconds."""
 
     def __init__(self, reason: object, wait: float = 0.0) -> None:
         super().__init__(str(reason) or type(reason).__name__)
@@ -125,11 +125,11 @@ class _PassingError(Exception):
 
 
 class _RangeRefusedError(_PassingError):
-    """The server has no bytes where the part ends."""
+    """The server has no bytes after the end of the partial file."""
 
 
 class _TooLongError(Exception):
-    """More bytes came than the listing promises."""
+    """The server sent more bytes than the listing gives."""
 
 
 def md5_of(path: Path) -> str:
@@ -142,12 +142,12 @@ def _remote_file(entry: dict[str, Any], listing: str) -> RemoteFile:
     name, size, checksum, links = entry["key"], entry["size"], entry["checksum"], entry["links"]
     if not isinstance(name, str) or not _is_plain(name):
         raise UserError(
-            f"{listing} names a file {name!r}, which is no plain file name: nothing was downloaded"
+            f"{listing} names a file {name!r}, which is not a plain file name: nothing was downloaded"
         )
     md5 = re.fullmatch(r"(?:md5:)?([0-9a-f]{32})", str(checksum).lower())
     if md5 is None or not isinstance(size, int) or size < 0:
         raise ValueError(f"{name} has the size {size!r} and the checksum {checksum!r}")
-    # In InvenioRDM's own form `self` is the metadata and `content` the bytes; Zenodo's has `self` alone.
+    # InvenioRDM's own form has `self` for the metadata and `content` for the bytes; Zenodo's has only `self`.
     link = links.get("content") or links.get("download") or links["self"]
     url = urllib.parse.urljoin(listing, link)
     if not _is_web(url):
@@ -158,7 +158,7 @@ def _remote_file(entry: dict[str, Any], listing: str) -> RemoteFile:
 def _is_web(url: str) -> bool:
     try:
         return urllib.parse.urlsplit(url).scheme in ("http", "https")
-    except ValueError:  # no address at all
+    except ValueError:  # not an address
         return False
 
 
@@ -169,7 +169,7 @@ def _is_plain(name: str) -> bool:
 
 def _open(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
     if not _is_web(url):
-        raise UserError(f"{url!r} is no http or https address")
+        raise UserError(f"{url!r} is not an http or https address")
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "fls-jax", **headers})
         return urllib.request.urlopen(request, timeout=timeout)
@@ -189,7 +189,7 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTP
 def _fetch_rest(
     file: RemoteFile, part: Path, start: int, timeout: float, advance: Callable[[int], object]
 ) -> None:
-    """Append to `part` what it lacks, in one connection; a server that ignores Range starts it afresh."""
+    """Append the missing bytes to `part` in one connection. If the server ignores Range, start again."""
     if start > file.size:
         part.unlink()
         start = 0
@@ -211,7 +211,7 @@ def _fetch_rest(
 
 
 def _accepted_start(response: http.client.HTTPResponse, start: int) -> int:
-    """Where the body begins: at `start` if the server took the Range, else at zero."""
+    """The offset of the response's body: `start` if the server accepted the Range, else zero."""
     if response.status != 206:
         return 0
     offered = re.match(r"bytes ([0-9]+)-", response.headers.get("Content-Range", ""))

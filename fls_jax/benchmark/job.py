@@ -85,7 +85,7 @@ def compare(
             with _written_in(folder):
                 comparison = _compare_one(agent, player_of_run, settings, folder, frames, seed, fresh, stop)
             if stop:
-                print(f"Stopped; the same command{' without --fresh' * fresh} goes on from there.")
+                print(f"Stopped; the same command{' without --fresh' * fresh} resumes from there.")
                 return written
             print(f"Written to {folder}")
             written.append(folder)
@@ -125,7 +125,7 @@ def _written_in(folder: Path) -> Generator[None]:
         raise UserError(f"Another comparison writes to {folder}: wait for it, or stop it.") from error
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder} cannot be written ({error.strerror}): make room or rights."
+            f"{error.filename or folder} cannot be written ({error.strerror}): free space or fix permissions."
         ) from error
 
 

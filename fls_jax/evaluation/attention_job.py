@@ -78,7 +78,9 @@ def evaluate_attention(
         table.parent.mkdir(parents=True, exist_ok=True)
         write_whole(table, json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        raise UserError(f"{table} cannot be written ({error.strerror}): make room or rights.") from error
+        raise UserError(
+            f"{table} cannot be written ({error.strerror}): free space or fix permissions."
+        ) from error
     print_table(content)
     print(f"Written to {table}")
     return table

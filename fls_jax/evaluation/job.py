@@ -74,8 +74,8 @@ def evaluate_agent(
             return _Job(agent, settings, path, part, stop).run(fresh)
         except OSError as error:
             raise UserError(
-                f"The evaluation in {path.parent} cannot be written ({error.strerror}): make room or rights, "
-                "or choose another folder with --out, then run the same command"
+                f"The evaluation in {path.parent} cannot be written ({error.strerror}): free space or fix "
+                "permissions, or choose another folder with --out, then run the same command"
                 f"{' without --fresh' * fresh} again: finished rounds are kept."
             ) from error
 

@@ -74,7 +74,7 @@ def gaze(
                 if not stop:
                     job.score(folder, replace(settings, protocol=each))
         if stop:
-            print(f"The same command{' without --fresh' * fresh} goes on from there.")
+            print(f"The same command{' without --fresh' * fresh} resumes from there.")
         elif out is not None and job.scored:
             print_study(write_study(job.scored, out))
             print(f"Written to {out}: study.md, study.csv, runs.csv")

@@ -210,8 +210,8 @@ class ResultsWriter:
             yield
         except OSError as error:
             raise UserError(
-                f"The results in {self.folder.parent} cannot be written ({error.strerror or error}): make "
-                "room or rights, then run the same command again: trials that are written are kept."
+                f"The results in {self.folder.parent} cannot be written ({error.strerror or error}): free "
+                "space or fix permissions, then run the same command again: trials that are written are kept."
             ) from error
 
 

@@ -1,1 +1,1 @@
-"""The networks: as data (specs), as Flax modules, their geometry, and what stands in for their attention."""
+"""The networks: as data (specs), as Flax modules, their geometry, and replacements of their attention."""

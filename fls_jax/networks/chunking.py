@@ -1,8 +1,8 @@
-"""Batches in parts: slices small enough for the cache, blocks of a few sizes so that little is compiled.
+"""Batches in parts: slices that fit into the cache, and blocks of a few sizes to limit compilation.
 
 The slices are the CPU form of a convolutional extractor: XLA's CPU convolution unrolls every receptive
-field into memory. For a minibatch of 256 frames that is over 100 MB a layer, written to and read from main
-memory; for a slice of 8 it stays in the cache. The slices are independent, so the result is the same up to
+field into memory. A minibatch of 256 frames takes over 100 MB per layer, written to and read from main
+memory; a slice of 8 frames stays in the cache. The slices are independent, so the result is the same up to
 the order of float32 sums.
 """
 
@@ -37,14 +37,14 @@ def in_chunks(function: Callable[[Array], Any], batch: Array, chunk_size: int | 
 
 
 def largest_block() -> int:
-    """Rows of the largest block: 32 on a CPU, where compilation grows with them, else 128."""
+    """Rows of the largest block: 32 on a CPU, where compilation time grows with the rows, else 128."""
     return 32 if jax.default_backend() == "cpu" else 128
 
 
 def padded_blocks(batch: Any, largest: int | None = None) -> Iterator[tuple[Any, int]]:
     """Blocks of a pytree of arrays [B, ...], padded to a power of two, each with its true size.
 
-    So at most six or eight sizes are ever compiled. largest: a power of two; larger blocks are no faster.
+    At most six or eight sizes are compiled. largest: a power of two; larger blocks are not faster.
     """
     largest = largest or largest_block()
     length = len(jax.tree.leaves(batch)[0])
@@ -57,7 +57,7 @@ def padded_blocks(batch: Any, largest: int | None = None) -> Iterator[tuple[Any,
 def over_blocks(function: Callable[..., Any], *batch: Any, largest: int | None = None) -> Any:
     """function(*batch) of pytrees of arrays [B, ...], B > 0, block by block: a pytree of NumPy arrays.
 
-    The device works on a block while the one before is fetched.
+    The device computes one block while the previous one is fetched.
     """
     parts, pending = [], None
     for block, size in padded_blocks(batch, largest):

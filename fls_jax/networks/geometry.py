@@ -1,7 +1,7 @@
-"""Which pixels a feature sees, and how a map of features is painted back onto them (paper, section 4).
+"""The receptive fields of features, and how a map of features is drawn onto pixels (paper, section 4).
 
-Every attention value multiplies one position of the features, so it paints that position's
-receptive field: a transposed convolution with a kernel of ones.
+Every attention value multiplies one position of the features. It is therefore added to all pixels of that
+position's receptive field: a transposed convolution with a kernel of ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def conv_geometry(convs: Sequence[Conv], input_padding: int = 0) -> Geometry:
     field, stride, padding = 1, 1, input_padding
     for conv in convs:
         if conv.padding == "SAME":
-            # With stride 1 SAME pads (kernel - 1) / 2 on each side; no published network strides it.
+            # SAME with stride 1 pads (kernel - 1) / 2 on each side; no published network uses another stride.
             padding += (conv.kernel - 1) // 2 * stride
         field += (conv.kernel - 1) * stride
         stride *= conv.stride
@@ -66,10 +66,10 @@ def _output_size(size: int, conv: Conv) -> int:
 
 
 def positions_read(spec: NetworkSpec) -> int:
-    """Rows (and columns) of the attention map, from the first, on which anything behind it depends.
+    """How many rows (and columns) of the attention map, from the first, the next convolution reads.
 
-    A VALID convolution with a stride may stop short of the border: on the 21x21 patches the second one
-    (4x4, stride 2) reads 20, so the gate of the last row and column of patches does nothing.
+    A VALID convolution with a stride may stop before the border: of the 21x21 patches the second one (4x4,
+    stride 2) reads 20x20, so attention on the last row and column of patches has no effect.
     """
     last = spec.attention.after[0] if spec.attention else len(spec.torso)
     sizes = [attention_shape(spec)[0]]
@@ -92,10 +92,10 @@ def coverage(positions: int, geometry: Geometry, size: int) -> Float[np.ndarray,
 def paint(
     attention: Float[Array, "B h w"], geometry: Geometry, size: int = INPUT_SIZE
 ) -> Float[Array, "B {size} {size}"]:
-    """Paint attention [B, h, w] through receptive fields onto [B, size, size], float32.
+    """Draw attention [B, h, w] through receptive fields onto [B, size, size], float32.
 
-    The same as a transposed convolution with a kernel of ones, cropped by the padding; written as
-    two matrix products because a kernel of ones is separable.
+    Equal to a transposed convolution with a kernel of ones, cropped by the padding. It is computed as two
+    matrix products, because a kernel of ones is separable.
     """
     rows = jnp.asarray(coverage(attention.shape[1], geometry, size))
     columns = jnp.asarray(coverage(attention.shape[2], geometry, size))

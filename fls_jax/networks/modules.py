@@ -48,7 +48,7 @@ class AttentionGate(nn.Module):
     """The attention module of the paper (section 3): features are multiplied by a map learnt from them.
 
     Call: features float [B, H, W, C] -> (gated features [B, H, W, C], attention float32 [B, H, W]).
-    It can stand behind any convolution of any network; its map is non-negative.
+    It can follow any convolution of any network. Its map is non-negative.
     """
 
     spec: AttentionSpec = AttentionSpec()
@@ -61,7 +61,7 @@ class AttentionGate(nn.Module):
 
     @nn.compact
     def attend(self, features: Array) -> Array:
-        """The map alone, float32 [B, H, W]; networks/replacement.py puts others in its place."""
+        """The map alone, float32 [B, H, W]; networks/replacement.py intercepts this method."""
         spec = self.spec
         window = (spec.kernel, spec.kernel)
         conv = partial(
@@ -75,14 +75,14 @@ class Extractor(nn.Module):
     """A network up to its 512 features: input -> torso with attention gates -> readout -> dense 512.
 
     Call: observations uint8 [B, 84, 84, 4], oldest frame first -> (features [B, 512] in `dtype`,
-    attention float32 [B, h, w]). Where there is no attention its map is all zeros. The single gates
-    (x3 has three) are sown as intermediates `gate1`, `gate2`, `gate3`, float32 [B, h_i, w_i].
-    ValueError on observations of another shape or dtype.
+    attention float32 [B, h, w]). The map is zero if there is no attention. The maps of single gates (x3 has
+    three) are sown as intermediates `gate1`, `gate2`, `gate3`, float32 [B, h_i, w_i]. Raises ValueError for
+    observations of another shape or dtype.
 
     chunk_size: compute the convolutions in slices of the batch (see networks/chunking.py).
-    takes_float: take float32 observations too, on the same scale of 0 to 255: for derivatives and blurred
-        frames. Off by default, so that frames on another scale are told from these.
-    precision: how float32 is multiplied (`highest`, `high`, `default`); None: JAX's own setting.
+    takes_float: also accept float32 observations, on the same scale of 0 to 255, for derivatives and blurred
+        frames. Off by default, so that frames on another scale are refused.
+    precision: of float32 products (`highest`, `high`, `default`); None: JAX's own setting.
     """
 
     spec: NetworkSpec
@@ -150,7 +150,7 @@ class Extractor(nn.Module):
         return x.reshape(x.shape[0], -1), gates
 
     def attention_map(self, gates: dict[str, Array], batch: int) -> Array:
-        """The network's one map: later gates are painted onto the first gate's grid and added to it."""
+        """The network's one map: maps of later gates are drawn onto the first gate's grid and added."""
         if not gates:
             return jnp.zeros((batch, *attention_shape(self.spec)), jnp.float32)
         first, *later = (int(number) for number in gates)
@@ -162,13 +162,13 @@ class Extractor(nn.Module):
 
 
 def initial_params(network: nn.Module, key: Array) -> Any:
-    """The parameters that a training with this key begins with; network: with ActorCritic's call."""
+    """The initial parameters of a training with this key. network: has ActorCritic's call."""
     own = jax.random.fold_in(jax.random.fold_in(key, 0), 0)  # rollouts and updates fold in 1 and 2 first
     return network.init(own, jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Parameters of a module with ActorCritic's call. Nothing is computed, no device is touched."""
+    """The number of parameters of a module with ActorCritic's call, without computing anything."""
     shapes = jax.eval_shape(partial(initial_params, network), jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 

@@ -1,15 +1,15 @@
-"""Is attention used? Other maps in its place, while a network computes.
+"""Replaces the attention of a network with other maps, to measure whether the network uses it.
 
-Every `AttentionGate` asks its method `attend` for the map that multiplies the features. Flax's method
-interception answers for it; parameters and code of the network stay as they are, and a network with
-several gates has all of them replaced. It works for any network that holds such gates.
+Every `AttentionGate` gets the map that multiplies the features from its method `attend`. Flax's method
+interception replaces the result; parameters and code of the network are unchanged. All gates of a network are
+replaced. This works for any network with such gates.
 
     apply = lambda params, x: network.apply({"params": params}, x)
     gates = gate_maps(apply, params, observations)
     with replaced(make_replacement("mean", gates)):
         output = apply(params, observations)
 
-Under `jax.jit` the `with` stands inside the traced function.
+Under `jax.jit` the `with` must be inside the traced function.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fls_jax.networks.modules import AttentionGate, Extractor
 
 TRAINED = "trained"
 REPLACEMENTS = (TRAINED, "mean", "uniform", "shuffled", "other")
-"""The names; beside them `constant:V`, with a number V."""
+"""The names of replacements. `constant:V` with a number V is another."""
 _CONSTANT = "constant:"
 _OF_A_REFERENCE = ("mean", "uniform", "other")
 
@@ -39,11 +39,11 @@ _OF_A_REFERENCE = ("mean", "uniform", "other")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Replacement:
-    """What multiplies the features in place of the map learnt.
+    """The map that multiplies the features instead of the learnt one.
 
-    kind: `trained` (the map itself), `maps` (one of `maps`) or `shuffled` (its own values, elsewhere).
-    maps: by the path of a gate, float32 [R, h, w] (or 1 for h and w); R > 1: one drawn anew for each sample.
-    constant: for gates that are not in `maps`. seed: uint32, of what is drawn.
+    kind: `trained` (the learnt map), `maps` (one of `maps`) or `shuffled` (its own values, permuted).
+    maps: by the path of a gate, float32 [R, h, w] (or 1 for h and w); if R > 1, one is drawn per sample.
+    constant: for gates that are not in `maps`. seed: uint32, for random choices.
     """
 
     kind: str = field(metadata={"static": True})
@@ -53,37 +53,37 @@ class Replacement:
 
 
 def check_name(name: str) -> str:
-    """`name`, if it names a replacement; ValueError with the names there are otherwise."""
+    """Return `name` if it names a replacement; else raise ValueError with the known names."""
     if name not in REPLACEMENTS and not math.isfinite(_value(name)):
         raise ValueError(
-            f"There is no replacement {name!r} for attention; choose of: {', '.join(REPLACEMENTS)}, "
+            f"There is no replacement {name!r} for attention; choose one of: {', '.join(REPLACEMENTS)}, "
             "constant:V with a finite number V."
         )
     return name
 
 
 def needs_reference(name: str) -> bool:
-    """Whether maps of other moments are needed to make it."""
+    """Whether the replacement is made from maps of other moments."""
     return check_name(name) in _OF_A_REFERENCE
 
 
 def make_replacement(name: str, gates: Mapping[str, ArrayLike] | None = None, seed: int = 0) -> Replacement:
     """The replacement called `name`:
 
-    - `trained`: none, the map learnt.
+    - `trained`: no replacement, the learnt map.
     - `mean`: at every position the mean over the reference's moments.
     - `uniform`: one value everywhere, the mean over the reference's moments and positions.
-    - `shuffled`: the map's own values, positions permuted anew for each observation.
-    - `other`: the map of one moment of the reference, drawn anew for each observation.
+    - `shuffled`: the map's own values; the positions are permuted separately for each observation.
+    - `other`: the map of one moment of the reference, drawn separately for each observation.
     - `constant:V`: V everywhere.
 
     gates: the reference's maps by gate, float32 [R, h, w] (`gate_maps`); needed for mean, uniform, other.
-    seed: for what is drawn, which follows from it and the observation, not from the batch around it.
-    Raises ValueError for another name or without the reference that it needs.
+    seed: for random choices, which depend on it and the observation, but not on the rest of the batch.
+    Raises ValueError for another name, or if a needed reference is missing.
     """
     gates = {path: jnp.asarray(maps) for path, maps in (gates or {}).items()}
     if needs_reference(name) and not (gates and all(len(maps) for maps in gates.values())):
-        raise ValueError(f"The replacement {name!r} is made of maps of other moments: give a reference.")
+        raise ValueError(f"The replacement {name!r} is made from maps of other moments: give a reference.")
     maps: dict[str, Array] = {}
     if name == "mean":
         maps = {path: jnp.mean(each, axis=0, keepdims=True) for path, each in gates.items()}
@@ -98,7 +98,7 @@ def make_replacement(name: str, gates: Mapping[str, ArrayLike] | None = None, se
 
 @contextmanager
 def replaced(replacement: Replacement) -> Generator[None]:
-    """In this block gates multiply by the replacement, and return it as their map."""
+    """In this block, gates multiply by the replacement and return it as their map."""
     if replacement.kind == TRAINED:
         yield
         return
@@ -109,7 +109,7 @@ def replaced(replacement: Replacement) -> Generator[None]:
             return _permuted(attention, keys, zlib.crc32(path.encode()))
         maps = replacement.maps.get(path, replacement.constant[None, None, None])
         if len(maps) > 1:
-            # The same moment for every gate: the key has nothing of the gate in it.
+            # The key does not depend on the gate, so every gate gets the same moment.
             chosen = jax.vmap(lambda key: jax.random.randint(key, (), 0, len(maps)))(keys)
             maps = maps[chosen]
         return jnp.broadcast_to(maps, attention.shape)
@@ -158,11 +158,11 @@ def _value(name: str) -> float:
 
 
 def _keys(sample: Array, seed: Array) -> Array:
-    """A key for each of B samples [B, ...] that follows from the sample's own bits."""
+    """A key for each of B samples [B, ...], computed from the sample's own bits."""
     flat = sample.reshape(len(sample), -1)
     if jnp.issubdtype(flat.dtype, jnp.floating):
         flat = jax.lax.bitcast_convert_type(flat.astype(jnp.float32), jnp.uint32)
-    # Odd multipliers, so that no bit of a value is lost and its place counts (Knuth's, wrapping at 2^32).
+    # Odd multipliers keep all bits of a value and make its position count (Knuth's, modulo 2^32).
     weights = 2 * jnp.arange(flat.shape[1], dtype=jnp.uint32) * jnp.uint32(2654435761) + jnp.uint32(1)
     bits = jnp.sum(flat.astype(jnp.uint32) * weights[None], axis=1, dtype=jnp.uint32)
     return jax.vmap(lambda each: jax.random.fold_in(jax.random.key(seed), each))(bits)

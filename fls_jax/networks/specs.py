@@ -13,7 +13,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution with a bias, followed by relu, unless said otherwise."""
+    """A square convolution; by default with a bias and followed by relu."""
 
     features: int
     kernel: int
@@ -27,7 +27,7 @@ class Conv:
 class AttentionSpec:
     """conv `hidden` kernel x kernel, activation, conv `maps` kernel x kernel, score; stride 1, SAME.
 
-    after: numbers (from 1) of the convolutions whose output a gate of its own multiplies.
+    after: numbers (from 1) of the convolutions whose output is multiplied by a gate; each has its own.
     score: `softplus` (base e), `softplus2` (base 2: log2(1 + 2^x)), `sigmoid` (at most 1) or `softmax`
         over the positions of each map; several maps are summed.
     normalise: divide the result by its sum over positions.
@@ -49,8 +49,8 @@ class NetworkSpec:
     readout: `flatten` (row-major H, W, C) or `pool` (sum over positions).
     input_padding: zero pixels added on each side of the input.
     l2_normalise: features are normalised over channels before attention reads them.
-    published_padding: padding of the geometry that the authors published, where it differs from
-        the one that follows from the torso.
+    published_padding: padding of the geometry that the authors published, if it differs from that of the
+        torso.
     """
 
     name: str
@@ -67,7 +67,7 @@ SPARSE_NORELU = (*SPARSE[:2], replace(SPARSE[2], relu=False))
 DENSE = (Conv(32, 7, padding="SAME"), Conv(64, 5, padding="SAME"), Conv(64, 3, padding="SAME"))
 DENSE_NORELU = (*DENSE[:2], replace(DENSE[2], relu=False))
 
-# Disjoint 4x4 patches: a gate after the first convolution paints every pixel exactly once.
+# Disjoint 4x4 patches: every pixel is in exactly one receptive field of the first convolution.
 PATCH = (Conv(32, 4, 4), Conv(64, 4, 2), Conv(64, 3))
 PATCH_NOBIAS = (replace(PATCH[0], bias=False), *PATCH[1:])
 
@@ -108,11 +108,11 @@ _OTHERS: tuple[NetworkSpec, ...] = (
 PUBLISHED: tuple[str, ...] = tuple(spec.name for spec in _PUBLISHED)
 """The paper's own."""
 NETWORKS: dict[str, NetworkSpec] = {spec.name: spec for spec in (*_PUBLISHED, *_OTHERS)}
-"""All that there are, by name."""
+"""All networks, by name."""
 
 
 def network_spec(name: str) -> NetworkSpec:
-    """The spec of a name; ValueError with the names there are for any other."""
+    """The spec of a network's name. Raises ValueError with the known names for another."""
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
     return NETWORKS[name]

@@ -1,4 +1,4 @@
-"""The networks as a table for people: what each is made of and how large it is."""
+"""A table of the networks for the terminal: parts, sizes and geometry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parameter_count(spec: NetworkSpec, num_actions: int) -> int:
 
 
 def describe(spec: NetworkSpec) -> str:
-    """A few words: what is special of the torso, the attention, the readout."""
+    """Torso, attention and readout in a few words."""
     first = spec.torso[0]
     torso = "dense" if first == DENSE[0] else "patches" if first.kernel == first.stride else "sparse"
     if not first.bias:

@@ -1,6 +1,7 @@
-"""The actor: plays the policy in the environments, parameters in, a trajectory out.
+"""The actor: plays the policy in the environments and returns a trajectory.
 
-Groups of environments take turns: while the device acts for one, the threads of the others' pools play.
+Groups of environments take turns: the device chooses actions for one group while the threads of the other
+pools play.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from fls_jax.types import EnvStep, Params, Trajectory
 
 @runtime_checkable
 class Pool(Protocol):
-    """Environments that are stepped together, as AtariPool has them."""
+    """Environments that are stepped together, with the interface of AtariPool."""
 
     num_envs: int
     num_actions: int
 
     def reset(self) -> np.ndarray:
-        """Start every game anew: observations [N, 4, 84, 84]."""
+        """Restart every game: observations [N, 4, 84, 84]."""
         ...
 
     def send(self, actions: np.ndarray) -> None:
-        """Act in every environment, int [N], without waiting for what comes of it."""
+        """Send an action int [N] to every environment, without waiting for the result."""
         ...
 
     def receive(self) -> EnvStep:
-        """Wait for what came of it."""
+        """Wait for the result."""
         ...
 
     def close(self) -> None:
@@ -50,10 +51,10 @@ class Pool(Protocol):
 
 
 class Rollout(NamedTuple):
-    """A trajectory, the whole games that ended in it, and the seconds its phases took.
+    """A trajectory, the whole games that ended in it, and the seconds of its phases.
 
-    With several runs the trajectory's N is all their environments, run after run.
-    returns: float64 [k], raw returns. lengths: int64 [k], agent steps. runs: int64 [k], whose they are.
+    With several runs, the trajectory's N environments are ordered run after run.
+    returns: float64 [k], raw returns. lengths: int64 [k], agent steps. runs: int64 [k], the run of each game.
     """
 
     trajectory: Trajectory
@@ -64,10 +65,10 @@ class Rollout(NamedTuple):
 
 
 class Collector:
-    """Steps environments with a policy; one rollout continues where the one before stopped.
+    """Steps environments with a policy; each rollout continues where the previous one stopped.
 
     Args:
-        pools: one a group, of equal sizes (started by the first rollout); each holds the same
+        pools: one per group, of equal sizes (started by the first rollout); each holds the same
             environments of every run, run after run.
         apply: (params, observations [N, 4, 84, 84]) -> NetworkOutput, for the environments of a group.
         length: T, agent steps of each environment in a rollout.
@@ -84,9 +85,9 @@ class Collector:
         self._observations: list[np.ndarray] = []
 
     def collect(self, params: Params, keys: jax.Array) -> Rollout:
-        """T steps in every environment, actions sampled with the runs' keys [S]; arrays are on the devices.
+        """T steps in every environment, actions sampled by the runs' keys [S]; arrays stay on the devices.
 
-        Of every step, observations are sent and actions fetched, nothing else.
+        A step sends only observations to the device and fetches only actions.
         """
         timer, place = PhaseTimer(), self._placement
         if not self._observations:
@@ -131,14 +132,14 @@ class Collector:
         return Rollout(trajectory, *outcomes.games(), timer.seconds)
 
     def _noise(self, keys: jax.Array) -> list[jax.Array]:
-        """Each group's sampling noise [T, N, A]."""
+        """The sampling noise of each group, [T, N, A]."""
         pool, groups = self._pools[0], len(self._pools)
         num_envs = pool.num_envs * groups // self._runs
         return group_noise(keys, self._length, num_envs, pool.num_actions, groups)
 
 
 class _Outcomes:
-    """What the environments said in one rollout: [T, N] for each group, and the games that ended."""
+    """The results of the environments in one rollout: [T, N] per group, and the games that ended."""
 
     def __init__(self, length: int, pools: Sequence[Pool], runs: int) -> None:
         self._runs = runs
@@ -150,7 +151,7 @@ class _Outcomes:
         self._games: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, t: int, group: int, step: EnvStep) -> None:
-        """Step t of a group."""
+        """Store step t of a group."""
         self._rewards[group][t] = step.rewards
         self._terminated[group][t] = step.terminated
         self._truncated[group][t] = step.truncated
@@ -160,7 +161,7 @@ class _Outcomes:
         )
 
     def add_values(self, t: int, group: int, values: jax.Array, place: Placement) -> None:
-        """Values float32 [N] of the last real observations of step t, to be kept where it was truncated."""
+        """Store values float32 [N] of the last real observations of step t where it was truncated."""
         rows = self._values.get(group)
         if rows is None:
             rows = place.spread_rollout(np.zeros_like(self._rewards[group]))
@@ -179,6 +180,6 @@ class _Outcomes:
         return [*columns, values]
 
     def games(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns, lengths and runs of the games that ended, in the order of time."""
+        """Returns, lengths and runs of the games that ended, in order of time."""
         returns, lengths, runs = zip(*self._games, strict=True)
         return np.concatenate(returns), np.concatenate(lengths), np.concatenate(runs)

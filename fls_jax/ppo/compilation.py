@@ -1,6 +1,6 @@
 """Compilation by size: on a CPU, a program too small for several threads is compiled for one.
 
-XLA hands parts of a program to other threads, which costs some 0.1 ms of waking and waiting for them.
+XLA runs parts of a program on other threads; waking them and waiting for them costs some 0.1 ms.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ SMALL_FLOPS = 2e7  # a fraction of a millisecond of one core
 
 
 def is_small(program: jax.stages.Lowered) -> bool:
-    """Whether a lowered program does so little arithmetic that one CPU thread finishes it soonest."""
+    """Whether a lowered program does so little arithmetic that a single CPU thread is fastest."""
     return (program.cost_analysis() or {}).get("flops", float("inf")) < SMALL_FLOPS
 
 
 def jit_by_size(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """jax.jit(function, **options), whose first call decides for all: on a CPU, one thread if it is small.
+    """jax.jit(function, **options). The first call decides for all: a small program gets one CPU thread.
 
-    Both forms do the same arithmetic; sums may be taken in another order.
+    Both forms do the same arithmetic, but may sum in another order.
     """
     chosen: Callable[P, R] | None = None
 

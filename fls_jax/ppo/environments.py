@@ -17,9 +17,9 @@ MakePool = Callable[[TrainConfig, list[int]], Pool]
 
 
 def environment_seeds(config: TrainConfig, seed: int) -> list[int]:
-    """A seed below 2^31 for each of a run's environments, as `config.environment_seeds` says.
+    """A seed below 2^31 for each of a run's environments, by the rule `config.environment_seeds`.
 
-    `spread`: drawn from (seed, environment), so that other seeds share none; else seed + environment.
+    `spread`: drawn from (seed, environment), so that no two runs share one; else seed + environment.
     """
     if config.environment_seeds == "consecutive":
         return list(range(seed, seed + config.num_envs))
@@ -28,7 +28,7 @@ def environment_seeds(config: TrainConfig, seed: int) -> list[int]:
 
 
 def atari_pool(config: TrainConfig, seeds: list[int]) -> AtariPool:
-    """Environments with these seeds, as a configuration asks for them."""
+    """Environments with these seeds and the settings of a configuration."""
     return AtariPool(
         config.game,
         len(seeds),
@@ -40,12 +40,12 @@ def atari_pool(config: TrainConfig, seeds: list[int]) -> AtariPool:
 
 
 def resume_seed(seed: int, updates: int) -> int:
-    """The seed of the games of a run that goes on after so many updates."""
+    """The seed of the games of a run that resumes after so many updates."""
     return int(np.random.SeedSequence([seed, updates]).generate_state(1)[0] >> 2)
 
 
 def group_count(config: TrainConfig, devices: int) -> int:
-    """Groups that the environments are played in; UserError where one does not divide among the devices."""
+    """The number of groups of environments. Raises UserError if a group does not divide among the devices."""
     if config.env_groups == 0:
         return 2 if jax.default_backend() != "cpu" and config.num_envs % (2 * devices) == 0 else 1
     size = config.num_envs // config.env_groups
@@ -58,9 +58,9 @@ def group_count(config: TrainConfig, devices: int) -> int:
 
 
 def make_pools(make_pool: MakePool, config: TrainConfig, seeds: Sequence[int], groups: int) -> list[Pool]:
-    """A pool a group, in each the same environments of every run, run after run.
+    """One pool per group. Each holds the same environments of every run, run after run.
 
-    seeds: the runs' own. The threads that the configuration grants are shared among the pools.
+    seeds: one per run. The pools share the threads of the configuration.
     """
     config = replace(config, env_threads=-(-config.env_threads // groups))
     by_run = [environment_seeds(config, seed) for seed in seeds]

@@ -1,4 +1,4 @@
-"""What a run remembers of its finished games."""
+"""Statistics of a run's finished games."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCORE_WINDOW = 100
 
 
 class EpisodeStatistics:
-    """Raw returns and lengths of the last 100 whole games, and how many have finished in all."""
+    """Raw returns and lengths of the last 100 whole games, and the number of all finished games."""
 
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=SCORE_WINDOW)
@@ -19,13 +19,13 @@ class EpisodeStatistics:
         self.games = 0
 
     def add(self, returns: np.ndarray, lengths: np.ndarray) -> None:
-        """Count k finished games: float [k], int [k]."""
+        """Add k finished games: float [k], int [k]."""
         self.returns.extend(returns.tolist())
         self.lengths.extend(lengths.tolist())
         self.games += len(returns)
 
     def row(self) -> dict[str, Any]:
-        """eprewmean (Baselines), eprewmedian, eplenmean (agent steps), None before a game has ended."""
+        """eprewmean (Baselines), eprewmedian, eplenmean (agent steps); None before a game has ended."""
         if not self.returns:
             return {"eprewmean": None, "eprewmedian": None, "eplenmean": None, "episodes": self.games}
         return {
@@ -44,7 +44,7 @@ class EpisodeStatistics:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> EpisodeStatistics:
-        """Read back what to_arrays gave."""
+        """The inverse of to_arrays."""
         statistics = cls()
         window = np.asarray(arrays["returns"])
         present = ~np.isnan(window)

@@ -1,7 +1,7 @@
-"""How several runs share a device: each in turn, or all in one program, mapped over their parameters.
+"""How several runs share a device: one after the other, or all in one program mapped over their parameters.
 
-Joined is what the runs have, brought together (their train states, their parameters); `part` takes one run's
-out again. Both forms do the arithmetic of single runs; sums may be taken in another order.
+`join` combines the runs' trees (train states or parameters) into one; `part` extracts one run's tree again.
+Both forms do the arithmetic of single runs, but may sum in another order.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from fls_jax.types import NetworkOutput, Params, Trajectory
 
 @runtime_checkable
 class Lanes(Protocol):
-    """S runs on a device. N: the environments of one run, or those that are acted for at once."""
+    """S runs on a device. N: the environments of one run, or of one group of them."""
 
     def join(self, trees: Sequence[Any]) -> Any:
-        """The runs' trees of arrays as one."""
+        """Combine the runs' trees of arrays into one."""
         ...
 
     def part(self, joined: Any, run: int) -> Any:
-        """One run's tree out of the joined one."""
+        """One run's tree from the joined one."""
         ...
 
     def params(self, states: Any) -> Params:
@@ -47,7 +47,7 @@ class Lanes(Protocol):
 
 
 class InTurn:
-    """One run after the other: best on a CPU, and the form of a single run, spread over a mesh or not."""
+    """One run after the other: fastest on a CPU, and the form of a single run, with or without a mesh."""
 
     def __init__(self, apply: ApplyFn, config: TrainConfig, runs: int, mesh: Mesh | None = None) -> None:
         self._apply, self._runs = apply, runs
@@ -126,6 +126,6 @@ def _by_run(trajectory: Trajectory, runs: int) -> list[Trajectory]:
 
 @partial(jax.jit, static_argnums=1)
 def _split(trajectory: Trajectory, runs: int) -> list[Trajectory]:
-    """Each run's trajectory [T, N], out of that of all [T, S * N]."""
+    """Each run's trajectory [T, N] from that of all runs [T, S * N]."""
     parts = [jnp.split(x, runs, axis=min(x.ndim, 2) - 1) for x in trajectory]
     return [Trajectory(*columns) for columns in zip(*parts, strict=True)]

@@ -54,7 +54,7 @@ def advantages(trajectory: Trajectory, gamma: float, gae_lambda: float) -> Float
 
 
 def explained_variance(values: Float[Array, "*B"], returns: Float[Array, "*B"]) -> Float[Array, ""]:
-    """1 - var(returns - values) / var(returns); NaN where the returns do not vary."""
+    """1 - var(returns - values) / var(returns); NaN if the returns do not vary."""
     variance = jnp.var(returns)
     return jnp.where(variance > 0, 1.0 - jnp.var(returns - values) / variance, jnp.nan)
 
@@ -73,8 +73,8 @@ def action_log_probs(logits: Float[Array, "*B A"], actions: Int[Array, "*B"]) ->
 def loss(output: NetworkOutput, batch: Minibatch, config: TrainConfig) -> tuple[Float[Array, ""], Metrics]:
     """Clipped PPO loss of B samples whose advantages are already normalised: (scalar, its parts).
 
-    L = policy + value_coefficient * value - entropy_coefficient * entropy, and, where attention has a cost,
-    + attention_cost * the mean of the attention over samples and positions; with the ratio r
+    L = policy + value_coefficient * value - entropy_coefficient * entropy
+    + attention_cost * (mean of the attention over samples and positions), where, with the ratio r,
     policy = mean max(-A r, -A clip(r, 1-c, 1+c)) and
     value = 0.5 mean max((v - R)^2, (v_old + clip(v - v_old, -c, c) - R)^2).
     """

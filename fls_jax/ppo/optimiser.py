@@ -51,7 +51,7 @@ def scale_by_tensorflow_adam(epsilon: float) -> optax.GradientTransformation:
 
 
 def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    """Clip by global norm, then Adam, at the learning rate of the update that the step belongs to."""
+    """Clip by global norm, then Adam with the learning rate of the step's update."""
     steps_per_update = config.epochs * config.minibatches
     return optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),

@@ -1,8 +1,7 @@
-"""The actor, as pure functions: one policy step, its randomness, and the steps of a rollout joined.
+"""The actor's pure functions: a policy step, its randomness, and joining the steps of a rollout.
 
-The environments may be those of several runs, and may be played in groups that take turns. An axis of
-environments goes through the runs, and within a run through its environments; a group holds the same
-environments of every run.
+Environments may belong to several runs and may be played in groups that take turns. An axis of environments
+lists them run after run. A group holds the same environments of every run.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class PolicyStep(NamedTuple):
 
 
 def channels_last(observations: Array) -> Array:
-    """EnvPool's uint8 [..., 4, 84, 84] as the networks' [..., 84, 84, 4]."""
+    """Move EnvPool's axes [..., 4, 84, 84] to the networks' [..., 84, 84, 4]."""
     return jnp.moveaxis(observations, -3, -1)
 
 
@@ -37,7 +36,7 @@ def channels_last(observations: Array) -> Array:
 def sampling_noise(key: Array, steps: int, num_envs: int, num_actions: int) -> Array:
     """Gumbel noise float32 [T, N, A]: the randomness of step t is the rollout's key folded with t.
 
-    Made once a rollout, since generating it costs as much as a small network's forward pass.
+    It is generated once per rollout, because that costs as much as a small network's forward pass.
     """
     keys = jax.vmap(lambda t: jax.random.fold_in(key, t))(jnp.arange(steps))
     return jax.vmap(lambda k: jax.random.gumbel(k, (num_envs, num_actions)))(keys)
@@ -47,7 +46,7 @@ def sampling_noise(key: Array, steps: int, num_envs: int, num_actions: int) -> A
 def group_noise(keys: Array, steps: int, num_envs: int, num_actions: int, groups: int) -> list[Array]:
     """The noise of S runs by their keys [S], for each group: float32 [T, S * N / groups, A].
 
-    N: the environments of one run. Each run has the noise that it would have alone, in one group.
+    N: the environments of one run. A run gets the same noise as if it were alone in one group.
     """
     noise = jax.vmap(lambda key: sampling_noise(key, steps, num_envs, num_actions), out_axes=1)(keys)
     return [part.reshape(steps, -1, num_actions) for part in jnp.split(noise, groups, axis=2)]
@@ -59,8 +58,8 @@ PolicyStepFn = Callable[[Params, Array, Array, Array], tuple[PolicyStep, Array]]
 def make_policy_step(apply: ApplyFn) -> PolicyStepFn:
     """Jitted (params, observations [N, ...], noise [T, N, A], step t) -> (PolicyStep, t + 1).
 
-    With Gumbel noise (see sampling_noise) the actions are samples of the policy. Noise and t, int32, stay
-    on the device, so that a step sends nothing but observations and fetches nothing but actions.
+    With Gumbel noise (see sampling_noise) the actions are samples of the policy. Noise and t, int32, stay on
+    the device, so that a step only sends observations and fetches actions.
     """
 
     def policy_step(params: Params, observations: Array, noise: Array, t: Array) -> tuple[PolicyStep, Array]:
@@ -72,7 +71,7 @@ def make_policy_step(apply: ApplyFn) -> PolicyStepFn:
 
 
 def interleave(groups: Sequence[Array], runs: int, axis: int) -> Array:
-    """The groups' arrays [..., S * N / G, ...] as one of all environments [..., S * N, ...], along `axis`."""
+    """Join the groups' arrays [..., S * N / G, ...] along `axis` into [..., S * N, ...]."""
     if len(groups) == 1:
         return groups[0]
     before, after = groups[0].shape[:axis], groups[0].shape[axis + 1 :]
@@ -82,14 +81,14 @@ def interleave(groups: Sequence[Array], runs: int, axis: int) -> Array:
 
 @partial(jax.jit, static_argnums=1)
 def join_steps(groups: Sequence[Sequence[PolicyStep]], runs: int = 1) -> PolicyStep:
-    """Every group's T policy steps of [S * N / G] as one of [T, S * N]."""
+    """Join every group's T policy steps of [S * N / G] into one of [T, S * N]."""
     columns = [PolicyStep(*map(jnp.stack, zip(*steps, strict=True))) for steps in groups]
     return PolicyStep(*(interleave(parts, runs, 1) for parts in zip(*columns, strict=True)))
 
 
 @partial(jax.jit, static_argnums=1)
 def join_observations(groups: Sequence[Sequence[Array]], runs: int = 1) -> Array:
-    """Every group's T observations [S * N / G, ...] as one array [T, S * N, ...]."""
+    """Join every group's T observations [S * N / G, ...] into one array [T, S * N, ...]."""
     return interleave([jnp.stack(list(steps)) for steps in groups], runs, 1)
 
 

@@ -1,4 +1,4 @@
-"""Where arrays live: the mesh of local devices, batches spread over it, parameters copied to all."""
+"""Placement of arrays: the mesh of local devices, sharded batches and replicated parameters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fls_jax.ppo.rollout import join_observations
 @runtime_checkable
 @runtime_checkable
 class RolloutStore(Protocol):
-    """The observations of one rollout, step by step; groups of environments take turns in a step."""
+    """Stores the observations of one rollout, step by step, and within a step group by group."""
 
     def add(self, observations: np.ndarray) -> Array:
-        """Keep the next group's [N, ...]; returns them as they are to be acted on."""
+        """Store the next group's [N, ...]; returns them in the form that the policy takes."""
         ...
 
     def joined(self) -> Array:
@@ -42,31 +42,31 @@ class Placement:
     """Data-parallel placement over the axis `data` of a mesh of local devices.
 
     Args:
-        devices: how many local devices; 0 is one on a CPU, and on an accelerator as many as divide the
+        devices: number of local devices. 0: one on a CPU; on an accelerator as many as divide the
             environments and `batches` evenly.
         num_envs: environments, which must divide evenly among the devices (UserError otherwise).
-        batches: sizes of the batches that are spread too; 0 counts for none.
-        inline: a CPU computes on the thread that asks, which suits tiny networks: handing a program to
-            another thread takes longer than they do. Large ones gain nothing by it.
+        batches: sizes of other batches that are sharded; 0: no batch.
+        inline: a CPU computes on the calling thread. This is faster for tiny networks, for which handing
+            a program to another thread takes longer than the program. Large networks gain nothing.
     """
 
     def __init__(
         self, devices: int, num_envs: int, inline: bool = False, batches: Sequence[int] = ()
     ) -> None:
-        if inline:  # stands only if this process has made no array yet
+        if inline:  # has an effect only if this process has made no array yet
             jax.config.update("jax_cpu_enable_async_dispatch", False)
         local = jax.local_devices()
         most = 1 if jax.default_backend() == "cpu" else len(local)
         count = devices or largest_divisor(most, (num_envs, *batches))
         if count > len(local):
-            raise UserError(f"--devices is {count}, but this machine shows {len(local)}: ask for fewer.")
+            raise UserError(f"--devices is {count}, but this machine has {len(local)}: choose fewer.")
         if num_envs % count:
             raise UserError(
                 f"--num-envs is {num_envs}, which does not divide among {count} devices: "
                 f"choose a multiple of {count}, or fewer --devices."
             )
         self.unused = 0 if devices else most - count
-        """Devices that were left out because they do not divide the environments and batches."""
+        """Devices left out because the environments and batches do not divide among all."""
         self.mesh: Mesh = jax.make_mesh(
             (count,), ("data",), axis_types=(AxisType.Auto,), devices=local[:count]
         )
@@ -82,35 +82,35 @@ class Placement:
         return self.mesh.size
 
     def replicate(self, tree: Any) -> Any:
-        """The tree's arrays on every device, in memory of their own (the caller's may be donated)."""
+        """Copy the tree's arrays to every device, into new memory (the caller's may be donated)."""
         return jax.tree.map(lambda x: jax.device_put(x, self.replicated, may_alias=False), tree)
 
     def spread(self, batch: np.ndarray) -> Array:
-        """[N, ...] spread over the devices by environment."""
+        """Shard [N, ...] over the devices by environment."""
         return jax.device_put(batch, self.by_env)
 
     def fetch(self, array: Array) -> np.ndarray:
-        """An array of the devices for the host to use, once it is computed."""
-        # A CPU's memory is the host's: asking JAX for a transfer takes longer than a small network.
+        """Wait for an array and return it as a host array."""
+        # On a CPU no transfer is needed, and JAX's call for one takes longer than a small network.
         return np.asarray(array) if self._on_host else jax.device_get(array)
 
     def rollout_store(self, length: int, groups: int = 1, runs: int = 1) -> RolloutStore:
-        """Where the observations of a rollout of `length` steps are kept.
+        """A store for the observations of a rollout of `length` steps.
 
         groups, runs: the environments are played in groups that take turns, and belong to several runs
-        (ppo/rollout.py says in which order).
+        (see ppo/rollout.py for the order).
         """
         if self._on_host and 1 in (groups, runs):
             return _HostStore(length, groups)
         return _DeviceStore(self, groups, runs)
 
     def spread_rollout(self, columns: np.ndarray | Array) -> Array:
-        """[T, N, ...] spread over the devices by environment."""
+        """Shard [T, N, ...] over the devices by environment."""
         return jax.device_put(columns, self.by_time_and_env)
 
 
 class _DeviceStore:
-    """Every step is sent once and joined where it is."""
+    """Each step is sent to the devices once, and joined there."""
 
     def __init__(self, placement: Placement, groups: int = 1, runs: int = 1) -> None:
         self._placement, self._runs = placement, runs
@@ -126,7 +126,7 @@ class _DeviceStore:
 
 
 class _HostStore:
-    """For a CPU, whose memory is the device's: steps are written in place, and JAX uses that memory."""
+    """For a CPU: steps are written in place into memory that JAX then uses without a copy."""
 
     def __init__(self, length: int, groups: int = 1) -> None:
         self._length, self._groups, self._count = length, groups, 0
@@ -147,7 +147,7 @@ class _HostStore:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that starts at a multiple of 64 bytes, which JAX takes over without a copy."""
+    """An empty array aligned to 64 bytes, which JAX uses without a copy."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + 64, np.uint8)
     start = -memory.ctypes.data % 64

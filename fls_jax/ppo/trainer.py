@@ -1,7 +1,7 @@
-"""PPO in motion: environments, network, rollouts and updates, without files.
+"""The training loop in memory: environments, network, rollouts and updates, without files.
 
-`Fleet` trains several runs of one configuration side by side, `Trainer` one. Everything random follows from a
-run's key and the update's number, so that a run is the same in a fleet and alone.
+`Fleet` trains several runs of one configuration together, `Trainer` a single one. All randomness depends only
+on a run's key and the number of the update, so a run is the same in a fleet and alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PHASES = ("policy", "environment", "transfer", "update")
 
 
 def build_network(config: TrainConfig, num_actions: int, devices: int = 1) -> ActorCritic:
-    """The configured network, in the form that suits the backend."""
+    """The configured network, in the fastest form for the backend."""
     return ActorCritic(
         network_spec(config.network),
         num_actions,
@@ -58,7 +58,7 @@ def network_apply(network: nn.Module) -> ApplyFn:
 
 
 def check_spread(config: TrainConfig, devices: int) -> None:
-    """UserError where the samples of a gradient do not divide evenly among the devices."""
+    """Raise UserError if the samples of a gradient do not divide evenly among the devices."""
     for name, size in (("Minibatches", config.minibatch_size), ("Microbatches", config.microbatch)):
         if size % devices:
             raise UserError(
@@ -68,14 +68,14 @@ def check_spread(config: TrainConfig, devices: int) -> None:
 
 
 class Fleet:
-    """Runs of one configuration that differ in their seeds alone, update by update together, in memory.
+    """Runs of one configuration that differ only in their seeds, updated together in memory.
 
     Args:
         config: a validated configuration, its game in EnvPool's spelling; its own seed is not used.
-        seeds: the runs', at least one.
+        seeds: one per run, at least one.
         network: another Flax module with ActorCritic's call, in place of the configured one.
         make_pool: (config, seeds) -> as many environments, in place of Atari.
-        mapped: compute all runs in one program, or one after the other; None: as suits the device.
+        mapped: compute all runs in one program, or one after the other; None: the faster way on the device.
 
     Several runs share one device (UserError otherwise).
     """
@@ -118,10 +118,10 @@ class Fleet:
         return self.updates * self.config.steps_per_update
 
     def advance_all(self) -> list[dict[str, Any]]:
-        """One rollout and one update of every run; each run's metrics as Python numbers.
+        """One rollout and one update of every run. Returns each run's metrics as Python numbers.
 
-        The seconds by phase, the same in all rows, are those of all runs together. With `overlap` the
-        rollout was collected during the update before, by the parameters before it.
+        The seconds of the phases are those of all runs together, the same in all rows. With `overlap` the
+        rollout was collected during the previous update, with the parameters from before it.
         """
         rollout = self._next_rollout()
         timer = PhaseTimer()
@@ -142,7 +142,7 @@ class Fleet:
         return rows
 
     def checkpoint_of(self, run: int) -> tuple[Any, dict[str, Any]]:
-        """(params, learner) of a run: copies of all that it needs to go on, alone or in a fleet."""
+        """(params, learner) of a run: copies of all that it needs to resume, alone or in a fleet."""
         copy = jax.tree.map(jnp.copy, self.lanes.part(self.states, run))
         learner = {
             "optimiser": copy.optimiser,
@@ -153,11 +153,11 @@ class Fleet:
         return copy.params, learner
 
     def restore_all(self, checkpoints: Sequence[tuple[Any, dict[str, Any]]]) -> None:
-        """Go on from the runs' checkpoints, all of one update; the games start anew, seeded by the update."""
+        """Resume from the runs' checkpoints of one update. New games are started, seeded by the update."""
         updates = {int(learner["update"]) for _, learner in checkpoints}
         if len(updates) != 1 or len(checkpoints) != len(self.seeds):
-            raise ValueError(f"{len(self.seeds)} runs go on from one update together, not from {updates}.")
-        if self._pending is not None:  # played with other parameters, in the games that end here
+            raise ValueError(f"{len(self.seeds)} runs must resume from the same update, not from {updates}.")
+        if self._pending is not None:  # it was played with other parameters, in games that end here
             self._pending.exception()  # waits until it no longer uses them
             self._pending = None
         self.states = self.lanes.join(
@@ -194,7 +194,7 @@ class Fleet:
         return Collector(self._pools, self.lanes.apply, length, self.placement, runs)
 
     def _tells(self, metric: str) -> bool:
-        """Whether a metric says something of this network."""
+        """Whether a metric exists for this network."""
         return self._has_attention or not metric.startswith("attention_")
 
     def _next_rollout(self) -> Rollout:
@@ -229,9 +229,9 @@ def _fold(keys: jax.Array, numbers: jax.Array) -> jax.Array:
 
 
 class Member:
-    """One run of a fleet, as a trainer that cannot advance alone.
+    """One run of a fleet, with the interface of a trainer, except that it cannot advance alone.
 
-    What is given to `restore` waits in `restored` until all runs have theirs (Fleet.restore_all).
+    `restore` stores a checkpoint in `restored` until all runs have theirs (Fleet.restore_all).
     """
 
     def __init__(self, fleet: Fleet, run: int) -> None:
@@ -254,7 +254,7 @@ class Member:
         return self._fleet.env_step
 
     def advance(self) -> dict[str, Any]:
-        """A run of a fleet advances with the others alone (Fleet.advance_all)."""
+        """Always raises: a run of a fleet advances only with the others (Fleet.advance_all)."""
         raise TypeError("A run of a fleet cannot advance alone.")
 
     def checkpoint(self) -> tuple[Any, dict[str, Any]]:
@@ -262,7 +262,7 @@ class Member:
         return self._fleet.checkpoint_of(self.run)
 
     def restore(self, params: Any, learner: dict[str, Any]) -> None:
-        """Keep what the run goes on from."""
+        """Store the checkpoint from which the run resumes."""
         self.restored = params, learner
 
 
@@ -276,16 +276,16 @@ class Trainer(Fleet):
 
     @property
     def state(self) -> TrainState:
-        """What learning has changed so far."""
+        """The train state."""
         return self.lanes.part(self.states, 0)
 
     @property
     def statistics(self) -> EpisodeStatistics:
-        """Of the run's games."""
+        """Statistics of the run's games."""
         return self.episodes[0]
 
     def advance(self) -> dict[str, Any]:
-        """One rollout and one update; the metrics as Python numbers, seconds by phase included."""
+        """One rollout and one update. Returns metrics and seconds of the phases as Python numbers."""
         return self.advance_all()[0]
 
     def checkpoint(self) -> tuple[Any, dict[str, Any]]:
@@ -293,5 +293,5 @@ class Trainer(Fleet):
         return self.checkpoint_of(0)
 
     def restore(self, params: Any, learner: dict[str, Any]) -> None:
-        """Go on from what `checkpoint` gave; the games start anew, seeded by the update reached."""
+        """Resume from the result of `checkpoint`. New games are started, seeded by the update reached."""
         self.restore_all([(params, learner)])

@@ -23,7 +23,7 @@ from fls_jax.types import Params, Trajectory
 
 
 class TrainState(NamedTuple):
-    """What learning changes: parameters, the optimiser's state, the number of updates done (int32)."""
+    """The learner's state: parameters, the optimiser's state, the number of updates done (int32)."""
 
     params: Params
     optimiser: Any
@@ -34,7 +34,7 @@ UpdateFn = Callable[[TrainState, Trajectory, Array], tuple[TrainState, Metrics]]
 
 
 def init_train_state(params: Params, config: TrainConfig) -> TrainState:
-    """A learner that has not learnt yet, around params."""
+    """The state of a learner before its first update."""
     return TrainState(params, make_optimiser(config).init(params), jnp.zeros((), jnp.int32))
 
 
@@ -43,8 +43,8 @@ def minibatch_gradients(
 ) -> tuple[Params, Metrics]:
     """Gradient of one minibatch's loss, and its metrics: means over the samples.
 
-    Advantages are normalised here, over the whole minibatch, (A - mean) / (std + 1e-8). With
-    config.microbatch the gradient is then the mean of the microbatches' (equal in size).
+    Advantages are normalised here, over the whole minibatch: (A - mean) / (std + 1e-8). With
+    config.microbatch the gradient is the mean of those of equally large microbatches.
     """
     a = batch.advantages
     batch = batch._replace(advantages=(a - jnp.mean(a)) / (jnp.std(a) + 1e-8))
@@ -59,7 +59,7 @@ def minibatch_gradients(
     if not 0 < config.microbatch < size:
         return gradients(batch)
     count = size // config.microbatch
-    # Every count-th sample, so that a batch that is spread over devices stays so in each microbatch.
+    # A microbatch has every count-th sample, so that it is sharded over the devices like the batch.
     parts = jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(config.microbatch, count, *x.shape[1:]), 1, 0), batch
     )
@@ -73,7 +73,7 @@ def minibatch_gradients(
 
 
 def shuffles(key: Array, epochs: int, minibatches: int, samples: int) -> Int[Array, "steps size"]:
-    """int32 [epochs * minibatches, samples / minibatches]: a new permutation of the samples each epoch."""
+    """int32 [epochs * minibatches, samples / minibatches]: a new permutation of the samples per epoch."""
     orders = jax.vmap(lambda k: jax.random.permutation(k, samples))(jax.random.split(key, epochs))
     return orders.reshape(epochs * minibatches, samples // minibatches)
 
@@ -92,19 +92,19 @@ def trajectory_samples(trajectory: Trajectory, config: TrainConfig) -> Minibatch
 
 
 def choose(samples: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
-    """The samples [T, N, ...] numbered `chosen`, in the order of time and then environments: [B, ...]."""
+    """The samples [T, N, ...] with the numbers `chosen`, counted by time, then environment: [B, ...]."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[chosen], samples)
 
 
 def update_of_runs(update: UpdateFn, runs: int) -> UpdateFn:
     """The update of several runs at once: state, keys and metrics have a leading axis of `runs`.
 
-    The trajectory's environments, N, are the runs' in turn. The state is donated.
+    The trajectory's N environments are ordered run after run. The state is donated.
     """
 
     def updates(states: TrainState, trajectory: Trajectory, keys: Array) -> tuple[TrainState, Metrics]:
         def by_run(x: Array) -> Array:
-            axis = min(x.ndim, 2) - 1  # that of the environments: of [N] the first, else the second
+            axis = min(x.ndim, 2) - 1  # the axis of environments: the first of [N], else the second
             return jnp.moveaxis(x.reshape(*x.shape[:axis], runs, -1, *x.shape[axis + 1 :]), axis, 0)
 
         return jax.vmap(update)(states, jax.tree.map(by_run, trajectory), keys)
@@ -113,7 +113,7 @@ def update_of_runs(update: UpdateFn, runs: int) -> UpdateFn:
 
 
 class _Parts(NamedTuple):
-    """The update's three parts, pure functions that both of its forms call.
+    """The three parts of the update, pure functions that both forms call.
 
     prepare: (trajectory, key) -> the rollout's samples, int32 [epochs * minibatches, size] of their numbers
         minibatch by minibatch, metrics of the rollout.
@@ -141,7 +141,7 @@ def make_update(
 
     scanned: one compiled program (accelerators), or a compiled step called from Python (the default on
     CPUs, where XLA runs convolutions inside a loop several times slower). Same arithmetic either way.
-    runs: update so many runs at once, scanned, as `update_of_runs` says.
+    runs: update this many runs at once, scanned (see `update_of_runs`).
     """
     if scanned is None:
         scanned = jax.default_backend() != "cpu" or runs is not None
@@ -180,7 +180,7 @@ def _parts(apply: ApplyFn, config: TrainConfig, mesh: Mesh | None, unroll: bool)
 
 
 def _scanned(parts: _Parts) -> UpdateFn:
-    """One program: the minibatches are a scan."""
+    """One compiled program that scans over the minibatches."""
 
     def update(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
         samples, order, extra = parts.prepare(trajectory, key)
@@ -191,7 +191,7 @@ def _scanned(parts: _Parts) -> UpdateFn:
 
 
 def _stepped(parts: _Parts) -> UpdateFn:
-    """Three programs, the step called from Python once a minibatch."""
+    """Three compiled programs; Python calls the step once per minibatch."""
 
     def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, list[Array], Metrics]:
         samples, order, extra = parts.prepare(trajectory, key)

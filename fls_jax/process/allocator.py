@@ -1,4 +1,4 @@
-"""Memory settings that must stand in the environment before the process starts.
+"""Memory settings that must be in the environment before the process starts.
 
 XLA on a CPU asks for large temporaries at every step; glibc by default maps and unmaps each of them,
 which costs more than a third of a training step. These settings keep the memory. glibc reads them
@@ -22,9 +22,9 @@ _MARK = "FLS_ALLOCATOR"
 
 
 def restart_with_settings() -> None:
-    """Start this process again with SETTINGS, where glibc would read them; otherwise do nothing.
+    """Restart this process with SETTINGS if glibc reads them and they are missing; otherwise do nothing.
 
-    Variables that the user has set keep their values. Nothing runs twice: call it before any work.
+    Variables that the user has set keep their values. Call this before any work, so that nothing runs twice.
     """
     if platform.libc_ver()[0] != "glibc" or _MARK in os.environ:
         return
@@ -35,5 +35,5 @@ def restart_with_settings() -> None:
 
 
 def description() -> str:
-    """`tuned` where this process runs with the settings, else `default`."""
+    """`tuned` if this process runs with the settings, else `default`."""
     return os.environ.get(_MARK, "default")

@@ -1,4 +1,4 @@
-"""Which devices a job computes on, and whether the machine has better ones: said at its start."""
+"""Messages at the start of a job: its devices, and accelerators of the machine that it does not use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-# Files that a driver makes, one for each device.
+# Files that drivers create, one for each device.
 _SIGNS = {
     "an NVIDIA GPU": ("proc/driver/nvidia/gpus/*", "dev/nvidia[0-9]*"),
     "an AMD GPU": ("dev/kfd",),
@@ -17,7 +17,7 @@ _SIGNS = {
 
 
 def describe_devices(used: Sequence[jax.Device], machine: dict[str, object]) -> str:
-    """One line: how many devices of what kind. machine: `cpu` and `cores`, named where it computes."""
+    """One line: the number and kind of the devices. machine: `cpu` and `cores`, shown if it computes."""
     first = used[0]
     if first.platform == "cpu":
         kind = f"CPU ({machine['cpu']}, {machine['cores']} cores)"
@@ -27,9 +27,9 @@ def describe_devices(used: Sequence[jax.Device], machine: dict[str, object]) -> 
 
 
 def unused_accelerators(used: Sequence[jax.Device], root: Path = Path("/")) -> str | None:
-    """What is there and not computed on, with what to do; None where nothing is.
+    """Accelerators that are present but not used, and how to use them; None if there are none.
 
-    root: where /proc and /dev are looked up.
+    root: the folder in which /proc and /dev are looked up.
     """
     visible = jax.local_devices()
     if used[0].platform != "cpu":

@@ -1,4 +1,4 @@
-"""The terminal of a long job: one live line, or plain lines where there is no terminal."""
+"""Progress of a long job: one live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _Display = TypeVar("_Display", bound="ProgressDisplay")
 
 
 class ProgressDisplay:
-    """Shows how far a job of `total` pieces is. A context manager.
+    """Shows the progress of a job of `total` pieces. A context manager.
 
-    Without a terminal it prints a plain line for the first piece shown, the last one, and at most one
+    Without a terminal it prints a plain line for the first and the last piece shown, and at most one
     every 10 seconds in between.
     """
 
@@ -29,7 +29,7 @@ class ProgressDisplay:
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._began = time.monotonic()
         self._shown: float | None = None
-        # The bar takes what the text leaves; drawn at updates only, not by a thread of its own.
+        # The bar fills the rest of the line. It is drawn at updates only, not by a separate thread.
         self._progress = Progress(
             BarColumn(bar_width=None, complete_style="green"),
             TextColumn("{task.fields[line]}", markup=False),
@@ -53,7 +53,7 @@ class ProgressDisplay:
             self._progress.stop()
 
     def message(self, text: str) -> None:
-        """A line of its own above the progress."""
+        """Print a line above the progress."""
         self._console.print(text, soft_wrap=True, markup=False)
 
     def count(self, done: int, unit: str) -> None:
@@ -66,7 +66,7 @@ class ProgressDisplay:
             self._show(done, line)
 
     def _due(self, done: int) -> bool:
-        """Whether it is time to show something."""
+        """Whether it is time to print a line."""
         now = time.monotonic()
         pause = LIVE_SECONDS if self._live else PLAIN_SECONDS
         if self._shown is not None and now - self._shown < pause and done < self._total:
@@ -82,7 +82,7 @@ class ProgressDisplay:
 
 
 class TrainingDisplay(ProgressDisplay):
-    """Shows progress, return, steps/s and the time left after every update."""
+    """Shows progress, return, steps/s and remaining time after every update."""
 
     def update(self, row: dict[str, Any]) -> None:
         """Show a row of the record."""
@@ -102,12 +102,12 @@ def describe(row: dict[str, Any], total_steps: int) -> str:
 
 
 def format_steps(steps: int) -> str:
-    """Up to 99,999 in full, above in millions."""
+    """Numbers up to 99,999 in full, larger ones in millions."""
     return f"{steps:,}" if steps < 100_000 else f"{steps / 1e6:.2f}M"
 
 
 def format_seconds(seconds: float) -> str:
-    """H:MM:SS; from a day on, days and hours."""
+    """H:MM:SS; days and hours from one day on."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     hours, minute = divmod(minutes, 60)
     if hours < 24:

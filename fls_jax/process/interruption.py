@@ -1,4 +1,4 @@
-"""Signals as a flag that loops look at, so that a job ends between two steps of its work."""
+"""Signals set a flag that loops check, so that a job stops between two steps of its work."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from typing import Any
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 UNLESS_TAKEN = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""A lost terminal and what schedulers send. One that is ignored (nohup) or handled already stays so."""
+"""Signals of a lost terminal and of schedulers. One that is already ignored (nohup) or handled stays so."""
 AS_ONE_SECONDS = 2.0
-"""Signals that come so soon after the first one are the same request.
+"""Signals within this time after the first one count as the same request.
 
-`timeout` signals its child and then the group, Ctrl-C reaches make and Python, schedulers repeat themselves.
+`timeout` signals its child and then the group, Ctrl-C reaches make and Python, and schedulers repeat signals.
 """
 
 
 class StopFlag:
-    """The first signal asks the job to stop; one that comes two seconds later or more ends the process.
+    """The first signal asks the job to stop; a signal two seconds later or more ends the process.
 
-    after, kept: what is told then: what is still finished, and what the end at once leaves.
+    after, kept: parts of the messages: the work that is finished first; what an immediate end leaves.
 
-    Use as a context manager in the main thread, entered before the first compilation; the handlers
-    that stood before come back at the end, or two seconds after the first signal.
+    Use it as a context manager in the main thread, entered before the first compilation. The previous
+    handlers are restored at the end, or two seconds after the first signal.
 
-    Python runs signal handlers only between two of its own instructions, so a compilation would hold
-    them back. The interpreter also writes each signal's number to a pipe, without that delay. A thread
-    reads it there, and alone knows how much later a signal came.
+    Python runs signal handlers only between two of its own instructions, so a compilation delays them. The
+    interpreter also writes each signal's number to a pipe, without that delay. A thread reads the pipe, and
+    measures the time between signals.
     """
 
-    def __init__(self, after: str = "this update", kept: str = "the last complete checkpoint stands") -> None:
-        again = f"a signal after {AS_ONE_SECONDS:g} seconds or more ends it at once"
+    def __init__(self, after: str = "this update", kept: str = "the last checkpoint is kept") -> None:
+        again = f"another signal after {AS_ONE_SECONDS:g} seconds or more stops it at once"
         self._first = f"\nStopping after {after} ({again}) ...\n".encode()
         self._second = f"\nStopped at once; {kept}.\n".encode()
         self.signal: signal.Signals | None = None
@@ -76,25 +76,25 @@ class StopFlag:
             self._ask(signal.Signals(number[0]))
             if self.signal is not None and self._is_over():
                 _say(self._second)
-                os._exit(128 + self.signal)  # as a shell names the signal that asked
+                os._exit(128 + self.signal)  # the exit code that shells use for a signal
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         self._ask(signal.Signals(number))
 
     def _handle_late(self, number: int, _: FrameType | None) -> None:
-        """After the block: the rest of the first request is passed over, anything later is as it was."""
+        """After the block: ignore the rest of the first request; handle later signals as before."""
         if self._is_over():
             signal.signal(number, self._before[number])
             signal.raise_signal(number)
 
     def _ignore_late(self) -> None:
-        """At the end of the process, which drops Python's handlers long before it is gone."""
+        """At the end of the process, which removes Python's handlers some time before it exits."""
         if not self._is_over():
             for number in self._before:
                 signal.signal(number, signal.SIG_IGN)
 
     def _is_over(self) -> bool:
-        """Whether a signal now is another request than the first."""
+        """Whether a signal now counts as a second request."""
         return time.monotonic() - self._since >= AS_ONE_SECONDS
 
     def _ask(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""What a command asks of the machine, before it makes anything: a JAX that computes, files, memory."""
+"""Checks of the machine before a command writes anything: JAX devices, open files, memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax
 
 from fls_jax.errors import UserError
 
-FILES = 64  # open at once: a training has some 35, W&B more
+FILES = 64  # open files: a training has some 35, W&B more
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def check_machine() -> None:
-    """UserError where nothing could be computed here: no such device, guarded transfers, too few files."""
+    """Raise UserError if JAX has no device, transfers are guarded, or too few files may be open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < FILES:
         raise UserError(f"This process may open only {hard} files: raise the limit (ulimit -n) to {FILES}.")
@@ -36,7 +36,7 @@ def check_machine() -> None:
 
 
 def memory() -> int:
-    """Bytes of memory that this process can have at most: the machine's, or its container's."""
+    """The most memory that this process can have, in bytes: the machine's, or its container's."""
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         return min(physical, int(_CGROUP_LIMIT.read_text()))
@@ -45,7 +45,7 @@ def memory() -> int:
 
 
 def check_memory(needed: int, what: str, advice: str) -> None:
-    """UserError where `what` needs more bytes than there are."""
+    """Raise UserError if `what` needs more bytes than the machine has."""
     have = memory()
     if needed > have:
         raise UserError(

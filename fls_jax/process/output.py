@@ -1,4 +1,4 @@
-"""What a process prints, where nobody may be left to read it: the display ends then, not the job."""
+"""Standard output that may lose its reader: then the display ends, and the job continues."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 import select
 import sys
 
-_READER_LEFT = (errno.EPIPE, errno.EIO)  # a closed pipe, a terminal that is gone
+_READER_LEFT = (errno.EPIPE, errno.EIO)  # a closed pipe, a closed terminal
 
 
 class LastingStream(io.RawIOBase):
-    """A file descriptor that takes everything: what can no longer be written is dropped.
+    """A file descriptor to which every write succeeds: output that cannot be written is dropped.
 
-    lost: why something was dropped (a full disk); None as long as nothing was, or only because the reader
-        left.
+    lost: why output was dropped (a full disk). None if nothing was dropped, or only because the reader has
+        closed the pipe.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -32,7 +32,7 @@ class LastingStream(io.RawIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether it is a terminal that is still there."""
+        """Whether it is a terminal that still exists."""
         return self._open and os.isatty(self._descriptor)
 
     def write(self, data: object) -> int:
@@ -54,20 +54,20 @@ class LastingStream(io.RawIOBase):
 
 
 def outlast_readers() -> None:
-    """Make this process's standard output and error such streams, which also write whatever text there is.
+    """Turn this process's standard output and error into such streams, which also accept any text.
 
-    Descriptors 0 to 2 that are closed become the null device, so that no file of a job takes their place.
+    Closed descriptors 0 to 2 become the null device, so that no file of a job gets one of these numbers.
     """
     while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(null)
     for name in ("stdout", "stderr"):
         before = getattr(sys, name)
-        if type(before) is not io.TextIOWrapper:  # closed, or a test's or a notebook's own
+        if type(before) is not io.TextIOWrapper:  # closed, or replaced by a test or a notebook
             continue
         before.flush()
         stream = LastingStream(before.fileno())
-        # Names in other people's archives need not be text that this terminal can show.
+        # This terminal may not be able to show all names in archives.
         text = io.TextIOWrapper(
             io.BufferedWriter(stream),
             encoding=before.encoding,
@@ -78,7 +78,7 @@ def outlast_readers() -> None:
 
 
 def lost_output() -> str | None:
-    """Why something that was printed is not where it should be; None where all is, or nobody reads it."""
+    """Why printed output was lost; None if none was, or if its reader has closed the pipe."""
     for text in (sys.stdout, sys.stderr):
         stream = getattr(getattr(text, "buffer", None), "raw", None)
         if isinstance(stream, LastingStream):

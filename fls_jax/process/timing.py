@@ -18,7 +18,7 @@ class PhaseTimer:
 
 
 class _Block:
-    """One timed block. Not a generator: some hundred of these pass in every rollout."""
+    """One timed block. It is a class because a generator is slower and a rollout has some hundred blocks."""
 
     def __init__(self, seconds: dict[str, float], phase: str) -> None:
         self._seconds, self._phase = seconds, phase

@@ -1,6 +1,6 @@
 """Checkpoints of a run: `checkpoints/<env_step>/` with the items `params` and `learner`.
 
-The only file that imports orbax. `params` is an item of its own, so that it can be loaded alone.
+No other module imports orbax. `params` is a separate item, so that it can be loaded alone.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.types import Params
 
 _ITEMS = ("params", "learner")
-# What Orbax or the file system raises for a checkpoint that was cut short or damaged.
+# Errors of Orbax or the file system for a truncated or damaged checkpoint.
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: its env_step, its two items, and the steps that could not be read."""
+    """A checkpoint that was read: its env_step, its two items, and the steps that could not be read."""
 
     step: int
     params: Params
@@ -39,12 +39,12 @@ class Restored(NamedTuple):
 
 
 class CheckpointStore:
-    """Saves and restores checkpoints of a run; saves are asynchronous until `wait`.
+    """Saves and restores checkpoints of a run. Saves are asynchronous; `wait` completes them.
 
     Args:
-        directory: the run's checkpoints folder; made if missing.
+        directory: the run's checkpoints folder; created if missing.
         keep: how many of the latest are kept.
-        keep_every: env_steps; the first checkpoint of every such interval is also kept, forever. 0: none.
+        keep_every: interval in env_steps; the first checkpoint in each is also kept, forever. 0: none.
 
     Raises UserError where the folder cannot be written.
     """
@@ -59,7 +59,7 @@ class CheckpointStore:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
-            # Where the disk is too full for a folder, asynchronous creation hangs for minutes.
+            # Asynchronous creation hangs for minutes if the disk is too full for a folder.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         )
         try:
@@ -72,8 +72,8 @@ class CheckpointStore:
     def save(self, step: int, params: Params, learner: dict[str, Any]) -> None:
         """Start to save a checkpoint; the arrays may be donated as soon as this returns.
 
-        Raises UserError where the disk is full or cannot be written (for the save before, if it was
-        still under way).
+        Raises UserError if the disk is full or cannot be written. The error may be that of the previous
+        save, if it was still running.
         """
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(params), learner=ocp.args.StandardSave(learner)
@@ -82,13 +82,13 @@ class CheckpointStore:
             self._manager.save(step, args=items)
 
     def wait(self) -> None:
-        """Until every save is complete on disk; raises UserError where one failed."""
+        """Wait until every save is complete on disk. Raises UserError if one failed."""
         with _disk_errors(self._directory):
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
 
     def close(self) -> None:
-        """Wait, then let go of the folder, also where a save failed (which raises UserError)."""
+        """Wait and release the folder, also if a save failed; that raises UserError."""
         with self._quiet:
             try:
                 self.wait()
@@ -97,11 +97,11 @@ class CheckpointStore:
                     self._manager.close()
 
     def restore_latest(self, params: Params, learner: dict[str, Any], sharding: Sharding) -> Restored | None:
-        """The latest checkpoint that can be read, shaped like the examples given; None if there is none.
+        """The latest checkpoint that can be read, with the examples' shapes; None if there is no checkpoint.
 
-        NumPy arrays among the examples come back as NumPy arrays, the others as arrays on `sharding`.
-        Damaged checkpoints after it are moved to `../damaged-checkpoints/<step>-<n>`, never deleted, and
-        named in the result. UserError where checkpoints exist and none can be read: all then stay.
+        Where an example is a NumPy array, so is the result; elsewhere it is an array on `sharding`. Damaged
+        checkpoints after it are moved to `../damaged-checkpoints/<step>-<n>` and named in the result. Raises
+        UserError if checkpoints exist and none can be read; then nothing is moved.
         """
         examples = {"params": params, "learner": learner}
         damaged: dict[int, str] = {}
@@ -118,7 +118,7 @@ class CheckpointStore:
         if damaged:
             raise UserError(
                 f"None of the checkpoints in {self._directory} can be read ("
-                f"{'; '.join(f'{step}: {reason}' for step, reason in damaged.items())}): put a copy back, or "
+                f"{'; '.join(f'{step}: {reason}' for step, reason in damaged.items())}): restore a copy, or "
                 "start anew with --fresh, which sets the folder aside."
             )
         return None
@@ -136,9 +136,9 @@ class CheckpointStore:
 def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
     """(env_step, params as NumPy arrays) of a checkpoint, the latest by default; no learner needed.
 
-    The arrays are of the type that was stored: float32, or float16 where an agent was shipped. A training may
-    replace the latest one meanwhile; the one after it is then read. UserError where there is no such
-    checkpoint or it cannot be read.
+    The arrays have the stored type: float32, or float16 for shipped agents. If a training replaces the latest
+    checkpoint meanwhile, the next one is read. Raises UserError if there is no such checkpoint or it cannot
+    be read.
     """
     wanted = _existing(directory, step)
     try:
@@ -150,34 +150,34 @@ def load_params(directory: Path, step: int | None = None) -> tuple[int, Params]:
 
 
 def load_item(directory: Path, step: int, item: str) -> Any:
-    """An item of a checkpoint, `params` or `learner`, as NumPy arrays of the types that were stored.
+    """An item of a checkpoint, `params` or `learner`, as NumPy arrays of the stored types.
 
-    UserError where it cannot be read.
+    Raises UserError if it cannot be read.
     """
     path = directory.absolute() / str(step) / item
     try:
         with _quiet_orbax(), ocp.StandardCheckpointer() as reader:
             tree = reader.metadata(path).item_metadata.tree
             return reader.restore(path, jax.tree.map(lambda m: np.empty(m.shape, m.dtype), tree))
-    except (*_DAMAGE, AttributeError) as error:  # metadata of nothing is None
+    except (*_DAMAGE, AttributeError) as error:  # None for a missing item
         raise UserError(
             f"The checkpoint {directory / str(step)} cannot be read ({_first_line(error)}): choose another "
-            "step or put a copy back."
+            "step or restore a copy."
         ) from error
 
 
 def save_item(directory: Path, step: int, item: str, tree: Any) -> None:
-    """Save one item of a checkpoint by itself. Raises UserError where the disk is full or not writable."""
+    """Save one item of a checkpoint. Raises UserError if the disk is full or not writable."""
     path = directory.absolute() / str(step) / item
     with _disk_errors(directory), _quiet_orbax():
         with ocp.StandardCheckpointer() as writer:
             writer.save(path, tree)
-        # It names the folder that was saved to, and nothing reads it.
+        # It contains the absolute path, and nothing reads it.
         (path / "commit_success.txt").unlink(missing_ok=True)
 
 
 def _existing(directory: Path, step: int | None) -> int:
-    """The step of a checkpoint that is there, the latest for None; UserError for any other."""
+    """The step of an existing checkpoint, the latest for None; UserError if there is no such checkpoint."""
     steps = checkpoint_steps(directory)
     if not steps:
         raise UserError(f"There is no checkpoint in {directory}: train the run first, or check the path.")
@@ -190,10 +190,10 @@ def _existing(directory: Path, step: int | None) -> int:
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, examples: dict[str, Any]) -> dict[str, Any]:
-    """The named items, shaped like the examples, as NumPy arrays.
+    """The named items, with the examples' shapes, as NumPy arrays.
 
-    Where and how they were saved may not exist here, and a read of JAX arrays that fails leaves coroutines
-    behind that print tracebacks.
+    They are not read as JAX arrays: the sharding with which they were saved may not exist here, and a failed
+    read of JAX arrays leaves coroutines that print tracebacks.
     """
     args = {
         name: ocp.args.StandardRestore(jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree))
@@ -214,7 +214,7 @@ def _place(example: Any, array: np.ndarray, sharding: Sharding) -> Any:
 
 
 class _FirstOfEvery(policy.PreservationPolicy):
-    """Preserves the first checkpoint at or after every multiple of `interval` steps from the first on."""
+    """Preserves the first checkpoint at or after every multiple of `interval` steps."""
 
     def __init__(self, interval: int) -> None:
         self._interval = interval
@@ -228,10 +228,10 @@ class _FirstOfEvery(policy.PreservationPolicy):
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Generator[None]:
-    """No tracebacks of errors that Orbax also raises, for the length of a block.
+    """Suppress tracebacks of errors that Orbax also raises, during a block.
 
-    Neither in its log, nor of the reads and writes that were under way beside a failed one, which fail after
-    it or find their event loop closed when they end.
+    They appear in its log, and from reads and writes that run beside a failed one: these fail later, or end
+    when their event loop is closed.
     """
 
     def is_told(record: logging.LogRecord) -> bool:
@@ -250,7 +250,7 @@ def _quiet_orbax() -> Generator[None]:
     try:
         yield
     except BaseException:
-        gc.collect()  # what the failed read left complains while it is dropped: now, unheard
+        gc.collect()  # collect what the failed read left while its messages are suppressed
         raise
     finally:
         absl.setLevel(level_before)
@@ -273,7 +273,7 @@ def _disk_errors(directory: Path) -> Generator[None]:
         if full or isinstance(error, OSError) or "PERMISSION_DENIED" in text or "RESOURCE_EXHAUSTED" in text:
             reason = "the disk is full" if full else _first_line(error)
             raise UserError(
-                f"The checkpoint in {directory} could not be saved: {reason}. Make room or rights, then run "
-                "the same command again: it goes on from the last complete checkpoint."
+                f"The checkpoint in {directory} could not be saved: {reason}. Free space or fix permissions, "
+                "then run the same command again: it resumes from the last complete checkpoint."
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""What the jobs after training have left in a run folder: evaluations, gaze passes, videos."""
+"""Results in a run folder: evaluations, replaced attention, gaze passes, videos."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
 
 DIFFERENCE = "model - "
-"""What the name of a row of differences begins with."""
-# Evaluations with the attention replaced have another ending; they are no scores of the agent's.
+"""Prefix of the names of rows that hold differences."""
+# Evaluations with replaced attention have other names: they are not scores of the agent.
 _EVALUATION = re.compile(r"(\d+)-(standard|greedy|infinite|infinite-greedy)\.json")
 _ATTENTION = re.compile(r"(\d+)-([a-z-]+)\.json")
 _VIDEO = re.compile(r"(\d+)(-.+)?\.mp4")
@@ -30,8 +30,8 @@ _SUMMARY = ("games", "mean", "std", "median", "iqm", "mean_steps")
 class Evaluation:
     """A finished evaluation.
 
-    environment: the game, or BreakoutInfinite. mode: as in the file's name. summary: numbers over all
-    games. games: one dictionary a game, with `return`.
+    environment: the game, or BreakoutInfinite. mode: as in the file's name. summary: statistics over all
+    games. games: one dictionary per game, with `return`.
     """
 
     path: Path
@@ -44,24 +44,24 @@ class Evaluation:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable actions were taken instead of sampled ones."""
+        """Whether actions were the most probable ones, not sampled."""
         return self.mode.endswith("greedy")
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95% interval of the mean return; a single game has none."""
+        """The 95% interval of the mean return; None for a single game."""
         interval = self.summary["interval_95"]["mean"]
         return None if interval is None else (interval[0], interval[1])
 
     @property
     def returns(self) -> list[float]:
-        """Of every game: the environments' first ones, their second ones, ..."""
+        """The return of every game: first games of all environments, then second games, ..."""
         return [g["return"] for g in sorted(self.games, key=lambda g: (g["game"], g["environment"]))]
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video of the agent at a step; variant: what stands after the step in the file's name."""
+    """A video of the agent at a step. variant: the part of the file's name after the step."""
 
     path: Path
     env_step: int
@@ -69,7 +69,7 @@ class Video:
 
 
 def last_step(config: dict[str, Any], source: str = "config.json") -> int:
-    """The env_step at which a run with this config.json is finished; UserError for values of a wrong type."""
+    """The env_step at which a run with this config.json ends. Raises UserError for values of a wrong type."""
     return TrainConfig.from_json(config, source).last_step
 
 
@@ -81,7 +81,7 @@ def checkpoint_steps(directory: Path) -> list[int]:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """One file of `evaluation/`; UserError, naming it, where it is damaged."""
+    """Read a file of `evaluation/`. Raises UserError, naming it, if it is damaged."""
     match = _EVALUATION.fullmatch(path.name)
     assert match, path
     try:
@@ -98,21 +98,22 @@ def read_evaluation(path: Path) -> Evaluation:
         )
         for name in (evaluation.environment, evaluation.protocol):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} names no environment and no protocol")
+                raise ValueError(f"{name!r} is not the name of an environment or a protocol")
         numbers = [summary[name] for name in _SUMMARY] + evaluation.returns
         low, high = evaluation.interval or (0.0, 0.0)
         if not evaluation.games or not all(math.isfinite(number) for number in (*numbers, low, high)):
             raise ValueError("it has no games, or numbers that are not finite")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is no result of an evaluation ({reason}): set it aside.") from error
+        raise UserError(f"{path} is not a result of an evaluation ({reason}): set it aside.") from error
     return evaluation
 
 
 def read_sessions(folder: RunFolder, details: dict[str, Any]) -> list[dict[str, Any]]:
-    """The machine and the code of each session, by step. details: config.json, which knows the first session.
+    """The machine and the code of each session, by step. details: config.json, which describes the first one.
 
-    Runs begun before sessions were recorded have no line for it. UserError where a machine is not described.
+    Runs begun before sessions were recorded have no line for the first. Raises UserError for a machine that
+    is not a JSON object.
     """
     sessions = read_record(folder.sessions_file)
     if not sessions or sessions[0]["env_step"]:
@@ -138,7 +139,7 @@ def evaluation_files(folder: RunFolder) -> list[Path]:
 
 
 def attention_tables(folder: RunFolder) -> list[dict[str, Any]]:
-    """The contents of `attention/*.json`, by step; UserError, naming it, where one is damaged."""
+    """The contents of `attention/*.json`, by step. Raises UserError, naming the file, if one is damaged."""
     return [_read_attention(path) for path in _numbered(folder.path / "attention", _ATTENTION)]
 
 
@@ -153,12 +154,12 @@ def _read_attention(path: Path) -> dict[str, Any]:
                 _expect(row, difference=_NUMBER, difference_interval_95=list)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is no table of replaced attention ({reason}): set it aside.") from error
+        raise UserError(f"{path} is not a table of replaced attention ({reason}): set it aside.") from error
     return content
 
 
 def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, str]]:
-    """The contents of the summary.json of complete gaze passes, and those that are damaged, each with why."""
+    """The contents of the summary.json of complete gaze passes, and the damaged files with the reasons."""
     found, damaged = [], {}
     for path in sorted(folder.path.glob("gaze/*/summary.json")):
         if not _GAZE.fullmatch(path.parent.name):
@@ -174,20 +175,20 @@ def gaze_summaries(folder: RunFolder) -> tuple[list[dict[str, Any]], dict[Path, 
 
 
 def read_gaze_summary(path: Path) -> dict[str, Any]:
-    """The summary.json of a gaze pass; UserError, naming it, where it is missing or damaged."""
+    """Read the summary.json of a gaze pass. Raises UserError, naming it, if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
         _check_gaze(content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is no summary of a gaze pass ({reason}): set it aside.") from error
+        raise UserError(f"{path} is not a summary of a gaze pass ({reason}): set it aside.") from error
     return content
 
 
 def gaze_rows(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The scores of a gaze pass by what a table calls them: each map, then `model - <control>`.
+    """The scores of a gaze pass by their names in tables: each map, then `model - <control>`.
 
-    The latter are the model's scores less the control's on the same frames, where both have a map.
+    The latter are the model's scores minus the control's on the frames where both have a map.
     """
     rows = dict(summary["scores"])
     for name, scores in summary.get("differences", {}).items():
@@ -197,7 +198,7 @@ def gaze_rows(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _check_gaze(content: dict[str, Any]) -> None:
-    """KeyError, TypeError or ValueError where what others read from a summary is not there."""
+    """Raise KeyError, TypeError or ValueError if a summary lacks a value that is read elsewhere."""
     _expect(
         content, env_step=int, training_seed=int, observations=int, game=str, network=str, protocol=str,
         space=str, complete=bool, trials=dict, intervals=dict, notes=dict, scores=dict,
@@ -213,7 +214,7 @@ def _check_gaze(content: dict[str, Any]) -> None:
 
 
 def _expect(content: dict[str, Any], **kinds: Any) -> None:
-    """KeyError or TypeError where a value is not there or of another type."""
+    """Raise KeyError or TypeError if a value is missing or of another type."""
     for name, kind in kinds.items():
         if not isinstance(content[name], kind):
             raise TypeError(f"{name} is {content[name]!r}")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, folders put in place, and files locked for one process."""
+"""Atomic writes of files and folders, and locks of files for one process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from fls_jax.errors import UserError
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 _LOOK_SECONDS = 0.5
-_warned: set[int | None] = set()  # reasons that this process has told
+_warned: set[int | None] = set()  # reasons that this process has already printed
 
 
 class InUseError(Exception):
-    """Another process holds the lock; `holder` is what it wrote of itself into the file, if anything."""
+    """Another process holds the lock; `holder`: its own description in the file, if any."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"{path} is locked ({holder})" if holder else f"{path} is locked")
@@ -32,10 +32,10 @@ class InUseError(Exception):
 
 @contextlib.contextmanager
 def part_of(path: Path) -> Generator[Path]:
-    """A file `<name>.part` beside `path` to be written, which takes its place at the end of the block.
+    """A file `<name>.part` beside `path` to write to, which replaces `path` at the end of the block.
 
-    It is made before the block, so that a folder that cannot be written is told before any work. Where
-    the block fails it is removed, and `path` is what it was. Raises OSError.
+    It is created before the block, so that a folder that cannot be written is found before any work. If the
+    block fails, the part is removed and `path` is unchanged. Raises OSError.
     """
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(b"")
@@ -54,9 +54,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Generator[Path]:
-    """A folder, not made yet, that takes the place of `target` at the end of the block, or leaves it alone.
+    """The path of a new folder that replaces `target` at the end of the block, unless the block fails.
 
-    Raises UserError where a file or folder cannot be read or written.
+    The block creates the folder. Raises UserError if a file or folder cannot be read or written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +66,13 @@ def replacing(target: Path) -> Generator[Path]:
             _put_in_place(part, target, Path(temporary) / "before")
     except OSError as error:
         raise UserError(
-            f"{error.filename or target} cannot be read or written ({error.strerror}): make room or rights, "
-            "or choose another folder."
+            f"{error.filename or target} cannot be read or written ({error.strerror}): free space or fix "
+            "permissions, or choose another folder."
         ) from error
 
 
 def _put_in_place(part: Path, target: Path, before: Path) -> None:
-    """Rename `part` to `target`; what was there goes to `before`, and back where that fails."""
+    """Rename `part` to `target`. An existing `target` is moved to `before`, and back if renaming fails."""
     if target.exists():
         target.rename(before)
     try:
@@ -84,11 +84,11 @@ def _put_in_place(part: Path, target: Path, before: Path) -> None:
 
 
 def open_locked(path: Path, mode: str = "a+") -> IO[Any]:
-    """Open a file, made if missing, and lock it for this process until it is closed.
+    """Open a file, created if missing, and lock it for this process until it is closed.
 
-    A dead process holds no lock. On a file system without locks a file `<name>.holder` with `host:pid` stands
-    in for it, and a warning says so. Raises InUseError where another process holds it, OSError where the file
-    cannot be opened.
+    A lock ends with its process. On a file system without locks, a file `<name>.holder` with `host:pid`
+    serves as the lock, and a warning is printed. Raises InUseError if another process holds the lock, OSError
+    if the file cannot be opened.
     """
     file = path.open(mode)
     try:
@@ -113,7 +113,7 @@ def open_locked(path: Path, mode: str = "a+") -> IO[Any]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock of a file; False where there is no such file."""
+    """Whether a living process holds the lock of a file; False if there is no such file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -125,7 +125,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock(file: IO[Any]) -> None:
-    """Lock it; BlockingIOError where another holds it for longer than `is_locked` needs to look."""
+    """Lock the file. Raises BlockingIOError if another process holds it for longer than `is_locked` does."""
     deadline = time.monotonic() + _LOOK_SECONDS
     while True:
         try:
@@ -137,7 +137,7 @@ def _lock(file: IO[Any]) -> None:
 
 
 def _hold(path: Path, reason: OSError) -> Path:
-    """Make the file that stands in for a lock, and warn; InUseError where a living process has made it."""
+    """Create the file that serves as a lock, and warn. Raises InUseError if a living process has it."""
     holder = _holder_file(path)
     if (other := _living_holder(holder)) is not None:
         raise InUseError(path, f"{other}, says {holder}: delete that file if this process is gone")
@@ -147,7 +147,7 @@ def _hold(path: Path, reason: OSError) -> Path:
     if reason.errno not in _warned:
         _warned.add(reason.errno)
         print(
-            f"Warning: {path.parent} has no file locks ({reason.strerror}); {holder.name} stands in for one. "
+            f"Warning: {path.parent} has no file locks ({reason.strerror}); {holder.name} serves as one. "
             "Start one job at a time there.",
             file=sys.stderr,
         )
@@ -155,7 +155,7 @@ def _hold(path: Path, reason: OSError) -> Path:
 
 
 def _let_go(holder: Path, inode: int) -> None:
-    """Remove the file that stands in for a lock, unless it has been renamed and another is there."""
+    """Remove the file that serves as a lock, unless it was renamed and replaced by another."""
     with contextlib.suppress(OSError):
         if holder.stat().st_ino == inode:
             holder.unlink()
@@ -166,7 +166,7 @@ def _holder_file(path: Path) -> Path:
 
 
 def _living_holder(holder: Path) -> str | None:
-    """`host:pid` of another process that holds the file and is not known to be dead."""
+    """`host:pid` of another process that holds the file and may be alive, else None."""
     try:
         host, _, number = holder.read_text().rpartition(":")
     except FileNotFoundError:

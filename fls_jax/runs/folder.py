@@ -1,4 +1,4 @@
-"""A run is a folder: its configuration, its lock, and the names of what lies in it."""
+"""A run is a folder: its configuration, its lock, and the names of its files."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ _SET_ASIDE = re.compile(r"\.old-\d+$")
 
 
 def default_run_dir(config: TrainConfig) -> Path:
-    """runs/<Game>/<network>/seed<k>, below the current folder; <network>-cost<L> where attention costs."""
+    """runs/<Game>/<network>/seed<k> below the current folder; <network>-cost<L> if attention costs."""
     return Path("runs") / config.game / config.variant / f"seed{config.seed}"
 
 
 def find_runs(root: Path) -> list[Path]:
-    """The run folders at and below `root`, sorted, each once; links to folders are followed.
+    """The run folders at and below `root`, sorted, without repetitions. Links to folders are followed.
 
-    Hidden folders and those that --fresh has set aside are left out. Raises UserError where `root` is no
-    folder.
+    Hidden folders and folders renamed by --fresh are left out. Raises UserError if `root` is not a folder.
     """
     if not os.path.isdir(root):  # Path.is_dir raises for a name that is too long
-        raise UserError(f"{root} is not a folder: name a run folder or one that holds run folders.")
+        raise UserError(f"{root} is not a folder: name a run folder or a folder that holds run folders.")
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()  # links may lead in a circle
-    links = [root]  # followed last, so that a folder has its own name where it is reached by both
+    links = [root]  # followed last: a folder also found without a link keeps its own path
     while links:
         for folder, subfolders, files in os.walk(links.pop(0)):
             place = os.stat(folder)
@@ -43,16 +42,16 @@ def find_runs(root: Path) -> list[Path]:
             if "config.json" in files and (place.st_dev, place.st_ino) not in seen:
                 found.append(Path(folder))
             seen.add((place.st_dev, place.st_ino))
-            # A copy that was cut short leaves a hidden folder behind.
+            # An interrupted copy leaves a hidden folder.
             subfolders[:] = [name for name in subfolders if name[0] != "." and not _SET_ASIDE.search(name)]
             links += [Path(folder, name) for name in subfolders if os.path.islink(Path(folder, name))]
     return sorted(found)
 
 
 def set_aside(path: Path, name: str | None = None) -> Path | None:
-    """Rename a file or folder to `<name>.old-<n>` beside it, its own name unless given; nothing is deleted.
+    """Rename a file or folder to `<name>.old-<n>` in the same folder. `name`: its own name by default.
 
-    Returns the new path, None where there is nothing. Raises OSError.
+    Returns the new path, or None if `path` does not exist. Raises OSError.
     """
     if not path.exists():
         return None
@@ -68,17 +67,17 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The run's configuration and where it came from, as JSON."""
+        """The run's configuration, code, libraries and machine, as JSON."""
         return self.path / "config.json"
 
     @property
     def record_file(self) -> Path:
-        """One JSON line an update."""
+        """One JSON line per update."""
         return self.path / "metrics.jsonl"
 
     @property
     def sessions_file(self) -> Path:
-        """One JSON line a session: the env_step where it began, and its code, libraries and machine.
+        """One JSON line per session: the env_step where it began, its code, libraries and machine.
 
         Older versions called the file `sittings.jsonl`; a run that has it continues in it.
         """
@@ -95,7 +94,7 @@ class RunFolder:
         return is_locked(self.path / ".lock")
 
     def read_config(self) -> dict[str, Any]:
-        """The content of config.json; UserError where it is missing or no JSON object."""
+        """The content of config.json. Raises UserError if it is missing or not a JSON object."""
         try:
             values = json.loads(self.config_file.read_text())
         except FileNotFoundError as error:
@@ -111,12 +110,12 @@ class RunFolder:
         return values
 
     def write_config(self, config: TrainConfig, provenance: dict[str, Any]) -> None:
-        """Write config.json whole or not at all."""
+        """Write config.json atomically."""
         text = json.dumps(config.to_json() | provenance, indent=2) + "\n"
         write_whole(self.config_file, text)
 
     def check_same(self, config: TrainConfig) -> None:
-        """UserError where the folder holds a model to be used only, or a run of another configuration."""
+        """Raise UserError if the folder holds an imported or shipped model, or another configuration."""
         values = self.read_config()
         kind = next((name for name in ("an imported", "a pretrained") if name.split()[1] in values), None)
         if kind:
@@ -128,23 +127,23 @@ class RunFolder:
         if differences:
             raise UserError(
                 f"{self.path} holds a run with another configuration ({'; '.join(differences)}): give the "
-                "same options, another --run-dir, or --fresh to set the old folder aside."
+                "same options, another --run-dir, or --fresh to rename the old folder."
             )
 
 
 @contextlib.contextmanager
 def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
-    """The folder of a run, made if missing and locked for this process until the end of the block.
+    """The folder of a run, created if missing and locked for this process until the end of the block.
 
-    fresh: an existing run folder is first renamed to `<name>.old-<n>`; nothing is deleted. A dead process
-    holds no lock. Raises UserError where another training holds it, the folder cannot be written, or `fresh`
-    is asked for a folder that is no run.
+    fresh: an existing run folder is first renamed to `<name>.old-<n>`; nothing is deleted. A lock ends with
+    its process. Raises UserError if another training holds it, the folder cannot be written, or `fresh` is
+    given for a folder that is not a run.
     """
-    path = Path(os.path.abspath(path))  # so that `.` has a name and means the new folder after a renaming
-    if path.is_symlink():  # the folder that it stands for is set aside, not the link
+    path = Path(os.path.abspath(path))  # gives `.` a name, which means the new folder after a renaming
+    if path.is_symlink():  # --fresh renames the folder, not the link
         target = path.resolve()
         if not target.exists():
-            raise UserError(f"{path} is a link to {target}, which is not there: make it, or remove the link.")
+            raise UserError(f"{path} links to {target}, which does not exist: create it, or remove the link.")
         path = target
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -169,7 +168,7 @@ def open_run(path: Path, fresh: bool = False) -> Generator[RunFolder]:
 
 
 def _holds_something(path: Path) -> bool:
-    """Whether there is more in a folder than a training leaves that ended before it began."""
+    """Whether a folder holds more than the files that a training creates before its first update."""
     names = {entry.name for entry in path.iterdir()} - {".lock", ".lock.holder"}
     return bool(names - {"checkpoints"}) or ("checkpoints" in names and any((path / "checkpoints").iterdir()))
 

@@ -14,7 +14,7 @@ _PACKAGES = ("fls-jax", "jax", "jaxlib", "flax", "optax", "envpool", "orbax-chec
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the packages that numbers depend on."""
+    """Versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -25,9 +25,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The git commit of this checkout, `-dirty` where files differ from it; None outside a checkout."""
+    """The git commit of this checkout, with `-dirty` if files differ from it; None outside a checkout."""
     try:
-        # Installed below somebody else's checkout, this file is none of its files.
+        # If the package is installed inside another checkout, git does not track this file.
         _git("ls-files", "--error-unmatch", __file__)
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""The JSONL record of a run, which is the source of truth."""
+"""The JSONL record of a run: figures, tables and W&B are made from it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MOST_BYTES = 2**30  # of a record: about a million updates
 
 
 def read_record(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl, none where there is no file; a last line cut short is left out.
+    """The rows of a metrics.jsonl; none if there is no file. A truncated last line is left out.
 
-    An archived run has metrics.jsonl.gz instead, which is read where the other is not there. Raises UserError
-    for a file that cannot be read and, with its number, for any other damaged line.
+    An archived run has metrics.jsonl.gz instead, which is read if the other is missing. Raises UserError for
+    a file that cannot be read and for any other damaged line, with its number.
     """
     try:
         lines = _content(path).splitlines(keepends=True)
@@ -49,17 +49,17 @@ def read_record(path: Path) -> list[Row]:
 
 
 def packed(path: Path) -> Path:
-    """Where an archive keeps the record that a run has at `path`."""
+    """The path of the compressed record in an archive; `path`: of the record in a run."""
     return path.with_name(f"{path.name}.gz")
 
 
 def pack(path: Path, target: Path) -> None:
-    """Write the record at `path` compressed to `target`: the same bytes for the same record."""
+    """Compress the record at `path` to `target`. The same record gives the same bytes."""
     write_whole(target, gzip.compress(_content(path), mtime=0))
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a record, packed or not; OSError for one that unpacks without end."""
+    """The bytes of a record, compressed or not. Raises OSError if it unpacks to more than a limit."""
     if path.exists() or not packed(path).exists():
         return path.read_bytes()
     with gzip.open(packed(path)) as file:
@@ -70,10 +70,10 @@ def _content(path: Path) -> bytes:
 
 
 class Record:
-    """metrics.jsonl, one line an update, flushed at once.
+    """metrics.jsonl, one line per update, flushed at once.
 
-    Opening it drops the rows after `last_step` (updates that no checkpoint holds) and a last line cut
-    short.
+    Opening it drops the rows after `last_step` (updates that are in no checkpoint) and a truncated last
+    line.
     """
 
     def __init__(self, path: Path, last_step: int = 0) -> None:
@@ -86,7 +86,7 @@ class Record:
             raise self._unwritable(error) from error
 
     def write(self, row: Row) -> None:
-        """Append one row; UserError where the disk is full or gone."""
+        """Append one row. Raises UserError if the disk is full or gone."""
         try:
             self._file.write(_line(row))
             self._file.flush()
@@ -94,22 +94,22 @@ class Record:
             raise self._unwritable(error) from error
 
     def sync(self) -> None:
-        """Wait until every row is on the disk itself; UserError where that fails."""
+        """Wait until every row is on the disk itself (fsync). Raises UserError if that fails."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not for this file system
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # this file system has no fsync
                 raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Close the file; rows are on disk since they were written, or `write` has said why not."""
+        """Close the file. `write` has already flushed the rows, or raised."""
         with contextlib.suppress(OSError):
             self._file.close()
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"The record {self._path} cannot be written ({error.strerror}): make room or rights, then run "
-            "the same command again: it goes on from the last complete checkpoint."
+            f"The record {self._path} cannot be written ({error.strerror}): free space or fix permissions, "
+            "then run the same command again: it resumes from the last complete checkpoint."
         )
 
 
@@ -118,5 +118,5 @@ def _line(row: Row) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers that do not exist are null: JSON knows no NaN."""
+    """NaN and infinity become null, because JSON has neither."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

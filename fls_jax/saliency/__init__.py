@@ -1,6 +1,6 @@
-"""Saliency: what of the observation mattered to the agent. Maps are float32 [B, H, W], not normalised.
+"""Saliency: which pixels of an observation mattered to the agent. Maps: float32 [B, H, W], not normalised.
 
-METHODS are all of them by name; `compute` asks one of any function of parameters and observations.
+`METHODS` holds all methods by name; `compute` applies one to any function of parameters and observations.
 """
 
 from fls_jax.saliency.effects import changes

@@ -1,4 +1,4 @@
-"""Saliency that the network itself says: its attention, painted onto the frames."""
+"""Saliency from inside the network: its attention, drawn onto the frames."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Paint = Callable[[Array], Array]
 def attention(question: Question, paint: Paint | None = None) -> np.ndarray:
     """The network's attention over its input (Nikulin et al. 2019): [T, B, H, W], the same for all targets.
 
-    It is the third output of `apply`. paint: how it is drawn; an agent paints it through its network's
-    receptive fields, without it is stretched. Raises ValueError where `apply` has no third output.
+    It is the third output of `apply`. paint: draws it onto the frames; agents draw through their network's
+    receptive fields. Without it the map is stretched. Raises ValueError if `apply` has no third output.
     """
 
     def drawn(frames: np.ndarray) -> Any:
@@ -34,6 +34,6 @@ def attention(question: Question, paint: Paint | None = None) -> np.ndarray:
 
 
 def attention_relative(question: Question, paint: Paint | None = None) -> np.ndarray:
-    """`attention` less its mean over the frames given: what this frame adds. [T, B, H, W], signed."""
+    """`attention` minus its mean over the given frames: [T, B, H, W], signed."""
     maps = attention(question, paint)[0]
     return for_all_targets(question, maps - maps.mean(axis=0, keepdims=True))

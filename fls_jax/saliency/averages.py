@@ -1,4 +1,4 @@
-"""Saliency from derivatives averaged over noise, or over the way from a baseline (see derivatives.py)."""
+"""Saliency from derivatives averaged over noise, or over the path from a baseline (see derivatives.py)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fls_jax.types import Params
 
 
 def smoothgrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.ndarray:
-    """As `gradient`, of the mean derivative under Gaussian noise (Smilkov et al. 2017): [T, B, H, W].
+    """As `gradient`, from the mean derivative under Gaussian noise (Smilkov et al. 2017): [T, B, H, W].
 
-    noise: its standard deviation over the range (largest less smallest value) of each observation.
+    noise: its standard deviation as a share of each observation's range (largest minus smallest value).
     """
     return explained(question, lambda *block: magnitude(_noisy(question, block, samples, noise)[0]))
 
 
 def vargrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.ndarray:
-    """Variance of the derivative under Gaussian noise, the largest of the frames (Adebayo et al. 2018).
+    """Variance of the derivative under Gaussian noise, largest over the frames (Adebayo et al. 2018).
 
     noise: as in `smoothgrad`. Returns [T, B, H, W].
     """
@@ -38,11 +38,11 @@ def vargrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.nd
 def integrated_gradients(
     question: Question, steps: int = 25, baseline: str | np.ndarray = "black"
 ) -> np.ndarray:
-    """The mean derivative on the way from a baseline to the input, times the way (Sundararajan et al. 2017).
+    """Mean derivative on the path from a baseline to the input, times the path (Sundararajan et al. 2017).
 
-    Summed over the frames; a map's sum is the output's difference between input and baseline, up to the
-    error of `steps` midpoints. baseline: `black`, `background` (each pixel's median over all the frames
-    given), or frames [H, W, C] on the scale of 0 to 255. Returns [T, B, H, W], signed. Raises ValueError for
+    It is summed over the frames. A map's sum is the difference of the outputs at input and baseline, up to
+    the error of `steps` midpoints. baseline: `black`, `background` (each pixel's median over all given
+    frames), or frames [H, W, C] on the scale of 0 to 255. Returns [T, B, H, W], signed. Raises ValueError for
     another baseline.
     """
     start = _baseline(baseline, question.observations)
@@ -103,7 +103,7 @@ def _baseline(baseline: str | np.ndarray, observations: np.ndarray) -> np.ndarra
 
 
 def background(observations: np.ndarray) -> np.ndarray:
-    """Each pixel's median over all frames uint8 [B, H, W, C], alike in every channel: float32 [H, W, C]."""
+    """Each pixel's median over all frames uint8 [B, H, W, C], equal in all channels: float32 [H, W, C]."""
     planes = np.moveaxis(observations, -1, 1).reshape(-1, *observations.shape[1:3])
     middle = np.median(planes, axis=0).astype(np.float32)
     return np.repeat(middle[..., None], observations.shape[-1], axis=-1)

@@ -1,7 +1,7 @@
-"""Maps that know nothing of the network: what a saliency map is held against.
+"""Controls: maps that do not depend on the network's parameters, for comparison with saliency maps.
 
-One that is painted through receptive fields, or that favours the middle, or what moves, can score well for
-reasons that are not the network's. Each control has one such reason and nothing else.
+A map drawn through receptive fields, or one that favours the centre or motion, can score well without the
+network. Each control isolates one of these causes.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ def random(question: Question) -> np.ndarray:
 
 
 def centre(question: Question) -> np.ndarray:
-    """A Gaussian about the centre, std H/4 and W/4, 1 there: [T, B, H, W]."""
+    """A Gaussian at the centre with std H/4 and W/4 and maximum 1: [T, B, H, W]."""
     return for_all_targets(question, centre_map(question.observations.shape[1:3])[None])
 
 
 def uniform(question: Question, painted: np.ndarray | None = None) -> np.ndarray:
-    """The same everywhere: [T, B, H, W].
+    """Uniform attention: [T, B, H, W].
 
-    painted: [H, W], attention of one everywhere as the network's geometry paints it, which is not the same
-    everywhere; an agent gives its own.
+    painted: [H, W], attention of 1 at every position, drawn through the network's receptive fields (which
+    makes it non-uniform). Agents pass their own; without it the map is 1 everywhere.
     """
     flat = np.ones(question.observations.shape[1:3], np.float32)
     return for_all_targets(question, (flat if painted is None else painted)[None])
 
 
 def frame_difference(question: Question) -> np.ndarray:
-    """What moved between the last two frames, |newest - second newest| / 255: [T, B, H, W].
+    """Change between the last two frames, |newest - second newest| / 255: [T, B, H, W].
 
-    Raises ValueError where an observation is a single frame.
+    Raises ValueError if an observation is a single frame.
     """
     if question.observations.shape[-1] < 2:
         raise ValueError("frame_difference needs observations of two frames or more.")
@@ -56,15 +56,15 @@ def for_all_targets(question: Question, maps: ArrayLike) -> np.ndarray:
 
 
 def centre_map(shape: tuple[int, int]) -> np.ndarray:
-    """A Gaussian about the centre of a map, std H/4 and W/4: float32 [H, W], 1 at its centre."""
+    """A Gaussian at the centre of a map with std H/4 and W/4: float32 [H, W], 1 at its centre."""
     rows, columns = (np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (size / 4)) ** 2) for size in shape)
     return np.outer(rows, columns).astype(np.float32)
 
 
 def uniform_map(spec: NetworkSpec, protocol: Protocol = "aligned") -> Array:
-    """Attention of one everywhere, painted as the network's own: float32 [84, 84].
+    """Attention of 1 at every position, drawn like the network's own: float32 [84, 84].
 
-    A network without attention has the geometry of its last features.
+    For a network without attention, the geometry is that of its last features.
     """
     return project(np.ones((1, *attention_shape(spec)), np.float32), spec, protocol)[0]
 
@@ -81,6 +81,6 @@ _frame_differences = jax.jit(frame_differences)
 def random_maps(keys: Array, shape: tuple[int, int]) -> Array:
     """Each pixel of each frame uniform in [0, 1), independent: float32 [B, *shape].
 
-    keys: one random key a frame, [B].
+    keys: one random key per frame, [B].
     """
     return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)

@@ -1,8 +1,8 @@
-"""Derivatives of what is asked of a network, and how maps of single outputs become maps of targets.
+"""Derivatives of a network's outputs, and how maps of single outputs become maps of targets.
 
-The output explained is an action's logit, the value, or, for `policy`, every logit: its maps are then
-joined as the root of the sum of their squares. Derivatives are by the frames as the network takes them, on
-the scale of 0 to 255.
+The output to explain is an action's logit, the value or, for `policy`, every logit; the logits' maps are
+combined as the root of the sum of squares. Derivatives are with respect to the frames on the scale of 0 to
+255.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fls_jax.types import Params
 
 
 def network(question: Question) -> tuple[Apply, Params]:
-    """A question's network, as the compiled steps take it."""
+    """A question's network, in the form for the compiled steps."""
     return question.apply, question.params
 
 
 def explained(question: Question, of_block: Callable[..., Array]) -> np.ndarray:
-    """Maps [T, B, H, W] from a function of a block that gives one map for each row of its weights."""
+    """Maps [T, B, H, W] from a function that returns one map for each row of a block's weights."""
     weights, spans = _output_weights(question)
     rows = over_blocks(of_block, question.observations, weights, question.keys)
     maps = [

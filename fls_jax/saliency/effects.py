@@ -1,4 +1,4 @@
-"""How much another answer of the network counts, for each target."""
+"""The size of a change of the network's output, for each target."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fls_jax.saliency.question import Answer, Question
 
 
 def changes(question: Question, answer: Answer) -> np.ndarray:
-    """How much each target changes when the network says `answer`, [B, M], instead: float32 [T, B, M].
+    """How much each target changes if the network's output becomes `answer`, [B, M]: float32 [T, B, M].
 
-    An action counts by the drop of its probability (negative where it rises), `policy` by
+    An action is measured by the drop of its probability (negative if it rises), `policy` by
     0.5 ||change of the logits||^2 and `value` by 0.5 (change of the value)^2 (Greydanus et al. 2018,
     eq. 2 and 3).
     """
@@ -27,9 +27,9 @@ def changes(question: Question, answer: Answer) -> np.ndarray:
 
 
 def kept(question: Question, answer: Answer) -> np.ndarray:
-    """What the network says of each target in `answer`, [B, M]: float32 [T, B, M].
+    """The score of each target in `answer`, [B, M]: float32 [T, B, M].
 
-    The action's probability and the value as they are; for `policy`, which is no one number,
+    This is the action's probability or the value. `policy` is not a single number; its score is
     -0.5 ||change of the logits||^2.
     """
     scores = changes(question, answer)
@@ -42,12 +42,12 @@ def kept(question: Question, answer: Answer) -> np.ndarray:
 
 
 def probability(logits: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """The probability of an action a frame, [B], under logits [B, M, A]: [B, M]."""
+    """The probability of one action per frame, [B], under logits [B, M, A]: [B, M]."""
     return np.take_along_axis(softmax(logits, axis=-1), actions[:, None, None], axis=-1)[..., 0]
 
 
 def specific_drop(before: np.ndarray, after: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """SARFA's score from logits [B, A] and [B, M, A], for an action a frame (Puri et al. 2020): [B, M].
+    """SARFA's score from logits [B, A] and [B, M, A], for one action per frame (Puri et al. 2020): [B, M].
 
     The harmonic mean 2 dP K / (dP + K) where dP > 0, else 0: dP is the drop of the action's probability,
     K = 1 / (1 + KL(p' || p)) of the other actions' probabilities, scaled to sum to 1, after and before.

@@ -20,7 +20,7 @@ from fls_jax.types import Params
 
 
 def gradient(question: Question) -> np.ndarray:
-    """Absolute derivative, the largest of the four frames (Simonyan et al. 2014): [T, B, H, W]."""
+    """Absolute derivative, largest over the four frames (Simonyan et al. 2014): [T, B, H, W]."""
     return explained(question, lambda frames, weights, _: _gradient(*network(question), frames, weights))
 
 
@@ -34,7 +34,7 @@ def gradient_x_input(question: Question) -> np.ndarray:
 def guided_backprop(question: Question) -> np.ndarray:
     """As `gradient`, but relus pass only positive derivatives back (Springenberg et al. 2015): [T, B, H, W].
 
-    Raises ValueError where the network has no relu, or one inside a loop.
+    Raises ValueError if the network has no relu, or one inside a loop.
     """
     return explained(question, lambda frames, weights, _: _guided(*network(question), frames, weights))
 
@@ -43,9 +43,9 @@ def grad_cam(question: Question, layer: str | None = None, geometry: Geometry | 
     """A convolution's features, weighted by their mean derivatives (Selvaraju et al. 2017): [T, B, H, W].
 
     layer: a part of the convolution's scope, such as its module's name in Flax; the last one by default.
-    geometry: where its features lie on the input; then each stands at its receptive field's centre, with
-    linear interpolation between. Without, the features are stretched over the input, as in the paper.
-    Raises ValueError where there is no such convolution.
+    geometry: the position of its features on the input. Each feature is then placed at the centre of its
+    receptive field, with linear interpolation between. Without geometry, the features are stretched over the
+    input, as in the paper. Raises ValueError if there is no such convolution.
     """
 
     def of_block(frames: np.ndarray, weights: np.ndarray, _: Array) -> Array:
@@ -79,7 +79,7 @@ def _grad_cam(
         importance = derivatives.mean(axis=(2, 3), keepdims=True)  # [K, 1, 1, 1, C]
         return jax.nn.relu((importance * features[None]).sum(axis=-1))[:, 0]
 
-    # Frame by frame under vmap: however the network slices its batch, a layer is then one equation.
+    # vmap over single frames: a layer is then one equation, however the network slices its batch.
     maps = jax.vmap(of_frame)(frames.astype(jnp.float32), weights)
     return _over_input(maps, (frames.shape[1], frames.shape[2]), geometry)
 
@@ -87,7 +87,7 @@ def _grad_cam(
 def _at_layer(
     function: Callable[[Array], Array], frame: Array, rows: Array, layer: str | None
 ) -> tuple[Array, Array]:
-    """A layer's features [1, h, w, C] and the derivatives of each row of outputs by them, [K, 1, h, w, C]."""
+    """A layer's features [1, h, w, C], and the derivatives of each output with respect to them."""
     place = program.layer_output(program.equations(function, frame), layer)
     features = []
 
@@ -106,7 +106,7 @@ def _at_layer(
 
 
 def _over_input(maps: Array, shape: tuple[int, int], geometry: Geometry | None) -> Array:
-    """Maps [b, K, h, w] of a layer over the input: [b, K, *shape]."""
+    """Enlarge maps [b, K, h, w] of a layer to the input: [b, K, *shape]."""
     if geometry is None:
         return enlarge(maps.reshape(-1, *maps.shape[2:]), shape).reshape(*maps.shape[:2], *shape)
     field, stride, padding = geometry

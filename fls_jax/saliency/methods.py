@@ -1,4 +1,4 @@
-"""Every saliency method by name, and the one call for all of them.
+"""All saliency methods by name, and one call for all of them.
 
 maps = compute(apply, params, observations, "greydanus", target="value")
 """
@@ -24,8 +24,8 @@ class Method:
 
     maps: (question, **parameters) -> float [T, B, H, W], a map for each of the question's T targets and B
         frames. Its keyword arguments are the method's parameters.
-    family: `attention`, `gradient`, `perturbation`, or `control` for what knows nothing of the network.
-    only_actions: it explains actions, not `policy` or `value`.
+    family: `attention`, `gradient`, `perturbation`, or `control` (independent of the network's parameters).
+    only_actions: the method explains actions, but not `policy` and `value`.
     """
 
     maps: Callable[..., np.ndarray]
@@ -34,7 +34,7 @@ class Method:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters with their defaults."""
+        """The method's parameters with their defaults."""
         _, *others = inspect.signature(self.maps).parameters.values()
         return {each.name: each.default for each in others}
 
@@ -58,7 +58,7 @@ METHODS: dict[str, Method] = {
     "uniform": Method(controls.uniform, "control"),
     "frame_difference": Method(controls.frame_difference, "control"),
 }
-"""All that there are, by name; add an entry for one of your own (docs/saliency.md)."""
+"""All methods by name. To add your own, add an entry (docs/saliency.md)."""
 
 
 def compute(
@@ -73,19 +73,20 @@ def compute(
     """Saliency maps of a network, float32 [B, H, W], not normalised.
 
     Args:
-        apply: (params, frames [N, H, W, C]) -> (logits [N, A], value [N]) or, where there is attention,
-            (logits, value, attention [N, h, w]). Frames are uint8 or, for all but attention and controls,
-            float32 on the same scale of 0 to 255. Compiled once: give the same function again.
+        apply: (params, frames [N, H, W, C]) -> (logits [N, A], value [N]) or, with attention, (logits, value,
+            attention [N, h, w]). Frames are uint8 or, for all methods but attention and controls, float32 on
+            the same scale of 0 to 255. It is compiled once per function object: pass the same object again.
         params: its parameters.
         observations: uint8 [B, H, W, C], the oldest frame first.
         method: a name in METHODS.
         target: `action` (each frame's most probable one), an action's number, `policy` (all logits), `value`.
-        key: of the methods that draw at random; jax.random.key(0) by default.
-        parameters: the method's own, such as `steps=50`.
+        key: for methods that draw random numbers; jax.random.key(0) by default.
+        parameters: of the method, such as `steps=50`.
 
     Raises:
-        TypeError: observations of another dtype. ValueError: another shape, no such method, target or
-        parameter, or a method that gives anything but finite numbers.
+        TypeError: observations of another dtype.
+        ValueError: another shape, an unknown method, target or parameter, or a method whose result is not
+            finite.
     """
     return compute_targets(apply, params, observations, method, (target,), key, **parameters)[target]
 
@@ -99,7 +100,7 @@ def compute_targets(
     key: jax.Array | None = None,
     **parameters: Any,
 ) -> dict[Target, np.ndarray]:
-    """As `compute`, for several targets from the same passes through the network: maps by target."""
+    """As `compute`, for several targets in the same passes through the network: maps by target."""
     chosen = find_method(method, parameters)
     observations = _checked(observations)
     if not len(observations):
@@ -114,14 +115,14 @@ def compute_targets(
     unsound = np.flatnonzero(~np.isfinite(maps).all(axis=(0, 2, 3)))
     if len(unsound):
         raise ValueError(
-            f"The method {method} gave values that are no finite numbers for {len(unsound)} of "
+            f"The method {method} gave values that are not finite for {len(unsound)} of "
             f"{len(observations)} frames, first for frame {unsound[0]}."
         )
     return dict(zip(targets, maps, strict=True))
 
 
 def find_method(name: str, parameters: dict[str, Any] | None = None) -> Method:
-    """The method of a name; ValueError where there is none, or it has no such parameters."""
+    """The method of this name. Raises ValueError if there is none, or it lacks one of the parameters."""
     if name not in METHODS:
         raise ValueError(f"There is no saliency method {name!r}; choose one of: {', '.join(METHODS)}.")
     known = METHODS[name].parameters

@@ -1,7 +1,7 @@
-"""Saliency from what the network says when a part of the frame is hidden (effects.py says how it counts).
+"""Saliency from hiding parts of the frame and measuring the change of the output (see effects.py).
 
-Every variant is computed once for all targets. The four frames of an observation are always changed together,
-each by itself: nothing is mixed across time.
+Every variant is computed once for all targets. The four frames of an observation are changed together, but
+never mixed with each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fls_jax.saliency.variants import answers
 
 
 def greydanus(question: Question, step: int = 5, mask_sigma: float = 5, blur_sigma: float = 3) -> np.ndarray:
-    """How much the output changes where the frame is blurred (Greydanus et al. 2018): [T, B, H, W].
+    """Change of the output when the frame is blurred at a point (Greydanus et al. 2018): [T, B, H, W].
 
     A Gaussian mask of std `mask_sigma`, 1 at its centre, fades in the frame blurred with std `blur_sigma`,
     with centres every `step` pixels over the whole frame; between the centres a map is interpolated.
@@ -30,15 +30,15 @@ def greydanus(question: Question, step: int = 5, mask_sigma: float = 5, blur_sig
 
 
 def sarfa(question: Question, step: int = 5, mask_sigma: float = 5, blur_sigma: float = 3) -> np.ndarray:
-    """What matters for the action and not for the others alike (Puri et al. 2020): [T, B, H, W].
+    """What matters for the action, but not equally for the others (Puri et al. 2020): [T, B, H, W].
 
-    With the variants of `greydanus`: the harmonic mean 2 dP K / (dP + K) where dP > 0, else 0, with dP the
+    With the variants of `greydanus`, the harmonic mean 2 dP K / (dP + K) where dP > 0, else 0, with dP the
     drop of the action's probability and K = 1 / (1 + KL(p' || p)) of the other actions' probabilities, scaled
     to sum to 1, with and without blur. Raises ValueError for `policy` and `value`.
     """
     for target, actions in zip(question.targets, question.actions, strict=True):
         if actions is None:
-            raise ValueError(f"sarfa explains an action; `{target}` is none.")
+            raise ValueError(f"sarfa explains an action; `{target}` is not one.")
     blurred = _blurred_answers(question, step, mask_sigma, blur_sigma)
     scores = [
         specific_drop(question.answer.logits, blurred.answer.logits, actions)
@@ -51,10 +51,10 @@ def sarfa(question: Question, step: int = 5, mask_sigma: float = 5, blur_sigma: 
 def occlusion(
     question: Question, patch: int = 5, stride: int | None = None, grey: float = 127.5
 ) -> np.ndarray:
-    """How much the output changes where a patch is grey (Zeiler and Fergus 2014): [T, B, H, W].
+    """Change of the output when a patch is made grey (Zeiler and Fergus 2014): [T, B, H, W].
 
-    Patches of `patch` pixels stand every `stride` pixels (side by side by default) and are cut at the edge; a
-    pixel has the mean of the patches that cover it. Raises ValueError where some pixel would have none.
+    Patches of `patch` pixels are `stride` pixels apart (default: without gaps) and are cut at the edge. A
+    pixel gets the mean over the patches that cover it. Raises ValueError if a pixel would be in no patch.
     """
     stride = stride or patch
     if not 0 < stride <= patch:
@@ -70,7 +70,7 @@ def occlusion(
 
 
 class _Blurred(NamedTuple):
-    """What the network says with the frame blurred about every point of a grid, rows first."""
+    """The network's outputs with the frame blurred at each point of a grid, in row-major order."""
 
     answer: Answer
     rows: np.ndarray  # float64 [r], the grid's rows in pixels
@@ -91,16 +91,16 @@ def _blurred_answers(question: Question, step: int, mask_sigma: float, blur_sigm
 
 
 def grid(size: int, step: int) -> np.ndarray:
-    """Points every `step` pixels over an axis, as far from its beginning as from its end: float64 [n].
+    """Points every `step` pixels along an axis, centred on it: float64 [n].
 
-    Points from 0 on would leave the last pixels out and move every map that is stretched from them.
+    Points that start at 0 would leave out the last pixels and shift every map interpolated from them.
     """
     count = (size - 1) // step + 1
     return (size - 1 - (count - 1) * step) / 2 + np.arange(count) * float(step)
 
 
 def _each_with_each(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of r rows and c columns all r * c pairs, rows first."""
+    """All r * c pairs of r rows and c columns, in row-major order."""
     return np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))
 
 
@@ -118,7 +118,7 @@ def _from_grid(scores: np.ndarray, blurred: _Blurred) -> np.ndarray:
 
 
 def blurred_frames(observations: np.ndarray, sigma: float) -> np.ndarray:
-    """Frames uint8 [B, H, W, C], each blurred by itself with a Gaussian cut at 4 sigma: float32 [B, H, W, C].
+    """Blur each frame of uint8 [B, H, W, C] with a Gaussian cut at 4 sigma: float32 [B, H, W, C].
 
     The border is mirrored, edge pixel included.
     """
@@ -136,7 +136,7 @@ def _blur_at(frames: tuple[Array, Array], masks: tuple[Array, Array]) -> Array:
 
 
 def _patches(size: int, patch: int, stride: int) -> np.ndarray:
-    """float32 [n, size]: 1 where patch i stands on an axis; the last reaches its end."""
+    """float32 [n, size]: 1 at the pixels of patch i along an axis; the last patch reaches the end."""
     count = max(0, -(-(size - patch) // stride)) + 1
     start = np.arange(count)[:, None] * stride
     pixel = np.arange(size)

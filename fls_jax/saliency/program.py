@@ -1,8 +1,8 @@
-"""A function's program (its jaxpr), walked equation by equation, with some of them replaced on the way.
+"""Evaluates a function's program (its jaxpr) equation by equation, replacing some of them.
 
-This finds the relus and convolutions inside any function of JAX, whoever wrote it in whatever framework:
-nothing of the function and nothing global is changed. The walk enters jitted functions; loops and branches
-(scan, while, cond) it runs as they are.
+This finds the relus and convolutions inside any JAX function, written with any framework, without changing
+the function or global state. The walk enters jitted functions; loops and branches (scan, while, cond) run
+unchanged.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _OF_A_BIAS = ("reshape", "broadcast_in_dim", "add")
 class Equation(NamedTuple):
     """One equation of a walk.
 
-    number: its place in the walk. primitive: its operation. scope: where it stands (`net/conv3`: Flax names
-    its modules there). shape: of its first output. relu: whether it is max(x, 0). hidden_relus: whether it is
-    a loop or branch with relus inside.
+    number: its position in the walk. primitive: its operation. scope: its name scope (`net/conv3`; Flax puts
+    module names there). shape: of its first output. relu: whether it is max(x, 0). hidden_relus: whether it
+    is a loop or branch with relus inside.
     """
 
     number: int
@@ -37,11 +37,11 @@ class Equation(NamedTuple):
 
 
 Visit = Callable[[Equation, list[Any], Callable[[], Any]], Any]
-"""(equation, its operands, what computes it as it is) -> its output, or None to compute it as it is."""
+"""(equation, operands, function that computes it unchanged) -> output, or None to leave it unchanged."""
 
 
 def walk(function: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
-    """The same function, computed equation by equation with what `visit` puts in its place."""
+    """The same function, evaluated equation by equation; `visit` may replace their outputs."""
 
     def call(*arguments: Any) -> Any:
         program, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
@@ -52,7 +52,7 @@ def walk(function: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
 
 
 def equations(function: Callable[..., Any], *arguments: Any) -> list[Equation]:
-    """All equations in the order of a walk; nothing is computed."""
+    """All equations in the order of a walk, without computing anything."""
     found = []
     jax.eval_shape(walk(function, lambda equation, *_: found.append(equation)), *arguments)
     return found
@@ -60,7 +60,7 @@ def equations(function: Callable[..., Any], *arguments: Any) -> list[Equation]:
 
 @jax.custom_vjp
 def guided_relu(x: Array) -> Array:
-    """max(x, 0), through which only positive derivatives pass back (Springenberg et al. 2015)."""
+    """max(x, 0) that passes only positive derivatives back (Springenberg et al. 2015)."""
     return jnp.maximum(x, 0)
 
 
@@ -76,9 +76,9 @@ guided_relu.defvjp(_guided_forward, _guided_backward)
 
 
 def guided(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function with every relu, `jax.nn.relu(x)` or `jnp.maximum(x, 0)`, a guided one.
+    """The same function with every relu (`jax.nn.relu(x)` or `jnp.maximum(x, 0)`) replaced by a guided one.
 
-    Raises ValueError, when called, where it has none or hides one inside a loop or branch.
+    Raises ValueError, when called, if the function has no relu, or one inside a loop or branch.
     """
 
     def call(*arguments: Any) -> Any:
@@ -104,10 +104,10 @@ def guided(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def layer_output(found: Sequence[Equation], layer: str | None = None) -> Equation:
-    """Where a convolution's features stand: after its bias and its relu, if it has them.
+    """The equation that gives a convolution's features, after bias and relu if it has them.
 
-    layer: a part of its scope, such as a Flax module's name; None for the last convolution of all. Raises
-    ValueError where there is none.
+    layer: a part of its scope, such as a Flax module's name; None for the last convolution. Raises ValueError
+    if there is none.
     """
     convolutions = [
         place
@@ -159,7 +159,7 @@ def _output(equation: Any, operands: list[Any], visit: Visit, scope: str, number
 
 
 def _is_relu(equation: Any) -> bool:
-    """max(x, 0), bare or as jax.nn.relu wraps it: alone in a function with a derivative of its own."""
+    """Whether it is max(x, 0), plain or in the form of jax.nn.relu: alone in a custom-derivative function."""
     if equation.primitive.name == "max":
         return any(isinstance(v, Literal) and jnp.ndim(v.val) == 0 and v.val == 0 for v in equation.invars)
     if equation.primitive.name in (*_ENTERED, "custom_jvp_call"):

@@ -1,8 +1,8 @@
-"""Where attention lies on the observation, and where the observation lies on the screen.
+"""Maps from the attention grid to the observation, and from the observation to the screen.
 
-Both steps are linear and separable: an attention map is painted through receptive fields onto the
-84x84 observation (Nikulin et al. 2019, arXiv 1908.02511, section 4), and that is enlarged to the
-210x160 screen. Each is a product with one small matrix an axis.
+Both steps are linear and separable. An attention map is drawn through receptive fields onto the 84x84
+observation (Nikulin et al. 2019, arXiv 1908.02511, section 4), and the result is enlarged to the 210x160
+screen. Each step is a product with one small matrix per axis.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Protocol = Literal["aligned", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = ("aligned", "paper")
 SCREEN = (210, 160)
 DEAD = 1e-6
-"""Attention that is smaller than this everywhere passes nothing on: the network has lost its input."""
+"""Attention below this everywhere blocks the network's input: the attention has died."""
 
 
 def share_of(saliency: np.ndarray, maximum: float | None) -> np.ndarray:
-    """Saliency as a share of its maximum: all zeros where that is below DEAD, itself where there is none."""
+    """Saliency divided by `maximum`: zeros if that is below DEAD, unchanged if it is None."""
     if maximum is not None and maximum < DEAD:
         return np.zeros_like(saliency)
     return saliency / (maximum or 1.0)
 
 
 def project(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol = "aligned") -> Array:
-    """Attention float [B, h, w] of a network, painted onto its input: float32 [B, 84, 84].
+    """Draw attention float [B, h, w] of a network onto its input: float32 [B, 84, 84].
 
     Every value is added to each pixel of the receptive field of the feature that it multiplies.
-    protocol: `aligned` uses the true receptive fields; `paper` those that the authors published, which
-    for cnn_rsppo ignore the padding of its input and so lie one pixel too low and too far right.
-    Raises ValueError for another protocol or a map that is not this network's.
+    protocol: `aligned` uses the true receptive fields, `paper` those that the authors published. For
+    cnn_rsppo the latter ignore the padding of the input and are one pixel too low and too far right.
+    Raises ValueError for another protocol, or a map of another shape than this network's.
     """
     check_protocol(protocol)
     attention = jnp.asarray(attention, jnp.float32)
@@ -56,10 +56,10 @@ def to_screen(maps: ArrayLike) -> Array:
 
 
 def enlarge(maps: ArrayLike, shape: tuple[int, int]) -> Array:
-    """Maps [B, h, w] bilinearly interpolated to float32 [B, *shape], no smaller than (h, w).
+    """Interpolate maps [B, h, w] bilinearly to float32 [B, *shape], which is not smaller than (h, w).
 
-    The same as skimage.transform.resize with its defaults (order 1, mode `reflect`, which does no
-    anti-aliasing when enlarging). Raises ValueError for an array of another rank or a smaller shape.
+    Equal to skimage.transform.resize with its defaults (order 1, mode `reflect`, no anti-aliasing when
+    enlarging). Raises ValueError for an array of another rank or a smaller shape.
     """
     maps = jnp.asarray(maps, jnp.float32)
     if maps.ndim != 3:
@@ -80,7 +80,7 @@ def interpolation(size: int, new_size: int) -> np.ndarray:
     place = (np.arange(new_size) + 0.5) * size / new_size - 0.5
     place = np.abs(place)
     place = np.where(place > size - 1, 2 * (size - 1) - place, place)
-    # Only at size 1 does mirroring leave the axis; there, every place is its one pixel.
+    # Mirroring leaves the axis only at size 1, where every position is the one pixel.
     below = np.clip(np.floor(place).astype(int), 0, size - 1)
     share = (place - below) if size > 1 else np.zeros(new_size)
     matrix = np.zeros((new_size, size))
@@ -90,16 +90,16 @@ def interpolation(size: int, new_size: int) -> np.ndarray:
 
 
 def between(centres: np.ndarray, size: int) -> np.ndarray:
-    """float32 [size, n]: values at `centres`, in pixels and ascending, taken to every pixel of an axis.
+    """float32 [size, n]: interpolation from `centres` (pixels, ascending) to every pixel of an axis.
 
-    Linear between two centres, the value of the outermost beyond them: a value stays where it was measured,
-    which stretching n values over the axis would not do.
+    It is linear between centres and constant beyond the outermost ones. Each value stays where it was
+    measured, which is not so if n values are stretched over the axis.
     """
     basis = np.eye(len(centres))
     return np.stack([np.interp(np.arange(size), centres, row) for row in basis], axis=1).astype(np.float32)
 
 
 def check_protocol(protocol: str) -> None:
-    """ValueError for anything but `aligned` and `paper`."""
+    """Raise ValueError for anything but `aligned` and `paper`."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"There is no protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}.")

@@ -1,4 +1,4 @@
-"""What is asked of a network: which frames, and what about them."""
+"""What a saliency method explains: a network, frames, and outputs of the network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Target = str | int
 Apply = Callable[[Params, Any], tuple[Any, ...]]
 """(parameters, frames [N, H, W, C]) -> (logits float [N, A], value float [N], ...).
 
-Frames are uint8, or float32 on the same scale of 0 to 255 where a method blurs or differentiates. A third
-output is taken for the attention, float [N, h, w]. Every frame must be treated by itself.
+Frames are uint8, or float32 on the same scale of 0 to 255 if a method blurs or differentiates. A third output
+is taken as the attention, float [N, h, w]. The output for a frame must not depend on other frames.
 """
 
 
@@ -34,12 +34,12 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """A network, frames, and what about its output is to be explained.
+    """A network, frames, and the outputs to explain.
 
     apply, params: the network.
     observations: uint8 [B, H, W, C], the oldest frame in the first channel.
-    targets: T of them; a method returns maps [T, B, H, W].
-    key: all of a method's randomness.
+    targets: T targets; a method returns maps [T, B, H, W].
+    key: the source of all randomness of a method.
     """
 
     apply: Apply
@@ -50,17 +50,17 @@ class Question:
 
     @cached_property
     def answer(self) -> Answer:
-        """What the network says of the observations: logits [B, A], value [B]."""
+        """The network's output for the observations: logits [B, A], value [B]."""
         return Answer(*over_blocks(self._said, self.observations))
 
     @cached_property
     def actions(self) -> tuple[np.ndarray | None, ...]:
-        """For each target the action explained in each frame, int [B]; None for `policy` and `value`."""
+        """For each target, the action to explain in each frame, int [B]; None for `policy` and `value`."""
         return tuple(chosen_actions(target, self.answer.logits) for target in self.targets)
 
     @cached_property
     def keys(self) -> jax.Array:
-        """One random key a frame, [B], whatever frames stand beside it."""
+        """One random key per frame, [B]; it does not depend on the other frames."""
         return jax.vmap(lambda n: jax.random.fold_in(self.key, n))(jnp.arange(len(self.observations)))
 
     def _said(self, frames: np.ndarray) -> Answer:
@@ -70,14 +70,14 @@ class Question:
 
 @cache
 def compiled(apply: Apply) -> Apply:
-    """The function itself where it is jitted already, else jitted once for all calls."""
+    """The function itself if it is already jitted, else jitted once for all calls."""
     return apply if hasattr(apply, "lower") else jax.jit(apply)
 
 
 def chosen_actions(target: Target, logits: np.ndarray) -> np.ndarray | None:
     """The action that a target names in each frame, int [B]; None for `policy` and `value`.
 
-    Raises ValueError for a target that is none, or an action that is not there.
+    Raises ValueError for an unknown target or action.
     """
     actions = logits.shape[-1]
     if target in ("policy", "value"):

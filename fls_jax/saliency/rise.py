@@ -16,11 +16,11 @@ from fls_jax.saliency.variants import answers
 def rise(
     question: Question, samples: int = 1000, cells: int = 8, p: float = 0.5, masks: np.ndarray | None = None
 ) -> np.ndarray:
-    """Random masks, weighted by what the network says of the frame seen through them: [T, B, H, W], signed.
+    """Random masks, weighted by the score of the masked frame: [T, B, H, W], signed.
 
-    The weight is what `effects.kept` says, less its mean over the masks: without that every map carries the
-    masks' own sum. The sum is divided by the number of masks and p (eq. 6). Of the masks, which are the same
-    for all frames, see `random_masks`. masks: float [M, H, W] to use instead.
+    The weight is the score `effects.kept` minus its mean over the masks; otherwise the sum of the masks would
+    appear in every map. The weighted sum is divided by the number of masks and p (eq. 6). All frames have the
+    same masks: those of `random_masks`, or `masks`, float [M, H, W].
     """
     shape = question.observations.shape[1:3]
     if masks is None:
@@ -39,10 +39,10 @@ def rise(
 
 
 def random_masks(key: Array, samples: int, cells: int, p: float, shape: tuple[int, int]) -> np.ndarray:
-    """Grids of `cells` x `cells`, each 1 with probability p, enlarged and moved: float32 [samples, H, W].
+    """Grids of `cells` x `cells`, each 1 with probability p, enlarged and shifted: float32 [samples, H, W].
 
-    A grid of one cell more each way is enlarged bilinearly, and the mask cut from it at a random place, so
-    that cells have no fixed borders (section 3.2). Values are in [0, 1], never rounded.
+    A grid with one more row and column is enlarged bilinearly, and the mask is cut from it at a random
+    offset, so that cells have no fixed borders (section 3.2). Values are in [0, 1] and not rounded.
     """
     seed = np.asarray(jax.random.key_data(key)).ravel().tolist()
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Many changed variants of every frame through a network: in large batches, in bounded memory."""
+"""Runs a network on many changed variants of every frame, in large batches and bounded memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Perturb = Callable[[Any, Any], Array]
 
 
 def answers(question: Question, frames: Any, perturb: Perturb, variants: Any) -> Answer:
-    """What the network says of every variant of every frame: logits [B, M, A], value [B, M].
+    """The network's output for every variant of every frame: logits [B, M, A], value [B, M].
 
     frames: a pytree of NumPy arrays [B, ...]; variants: a pytree of arrays [M, ...]. `perturb` is compiled
-    once for each function given, so it should be one at the top of a module.
+    once per function object, so it should be a function at the top level of a module.
     """
     count = len(jax.tree.leaves(variants)[0])
     variants = jax.tree.map(jnp.asarray, variants)
@@ -41,12 +41,12 @@ def _frames_at_once() -> int:
 
 
 def passes_at_once() -> int:
-    """Variants in a batch. On a CPU more are no faster."""
+    """Variants in a batch. On a CPU larger batches are not faster."""
     return 32 if jax.default_backend() == "cpu" else 1024
 
 
 def _pairs(frames: int, variants: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every (frame, variant) in batches of one size, int32 [n] each; the last is filled with the first."""
+    """All pairs (frame, variant) in equal batches, int32 [n] each; the last is padded with the first."""
     size = passes_at_once()
     for start in range(0, frames * variants, size):
         number = np.arange(start, start + size, dtype=np.int32)

@@ -1,6 +1,6 @@
-"""The training job: folder -> trainer -> update after update -> record, checkpoints -> the end.
+"""The training job: open the folder, build the trainer, update, write record and checkpoints, close.
 
-The same call goes on where the last one stopped.
+The same call resumes where the last one stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from fls_jax.wandb.live import WandbMode, WandbRun
 
 @dataclass(frozen=True)
 class Tracking:
-    """What a training tells Weights & Biases, if anything."""
+    """Settings for Weights & Biases."""
 
     mode: WandbMode = "auto"
     project: str = "fls-jax"
@@ -49,9 +49,9 @@ class Tracking:
 def train(
     config: TrainConfig, run_dir: Path | None = None, fresh: bool = False, tracking: Tracking = Tracking()
 ) -> RunFolder:
-    """Train to the end, to a signal, or to an error; resumes what the folder holds.
+    """Train until the end, a signal or an error. Resumes the run that the folder holds.
 
-    Returns the run's folder. Raises UserError for whatever the user can put right: an unknown game or
+    Returns the run's folder. Raises UserError for errors that the user can correct: an unknown game or
     network, another configuration in the folder, a folder in use, a full disk, a loss that is not finite, a
     machine that cannot compute or has too little memory.
     """
@@ -70,7 +70,7 @@ def train(
 
 
 def check_room(config: TrainConfig, runs: int = 1) -> None:
-    """UserError where this machine cannot compute, or has too little memory for so many runs at once."""
+    """Raise UserError if this machine cannot compute, or has too little memory for so many runs at once."""
     check_machine()
     check_memory(
         runs * (config.rollout_bytes + config.num_envs * GAME_BYTES),
@@ -80,7 +80,7 @@ def check_room(config: TrainConfig, runs: int = 1) -> None:
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """The configuration, validated, its game in EnvPool's spelling and its network known."""
+    """The validated configuration, with the game in EnvPool's spelling."""
     if config.network not in NETWORKS:
         raise UserError(f"There is no network {config.network!r}; choose one of: {', '.join(NETWORKS)}.")
     if config.attention_cost and network_spec(config.network).attention is None:
@@ -92,23 +92,23 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def as_begun(config: TrainConfig, folder: RunFolder) -> TrainConfig:
-    """The configuration, in an old run's folder with what that run has always done.
+    """The configuration to resume with: an older run keeps the values that it was begun with.
 
-    Raises UserError where the folder holds another configuration's run, or what nothing says that of.
+    Raises UserError if the folder holds a run of another configuration, or a run without config.json.
     """
     if folder.config_file.exists():
         config = config.going_on(folder.read_config())
         folder.check_same(config)
     elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
         raise UserError(
-            f"{folder.path} has checkpoints or a record and no config.json, so nothing says what they "
-            "are: put config.json back, or choose another --run-dir."
+            f"{folder.path} has checkpoints or a record, but no config.json that describes them: restore "
+            "config.json, or choose another --run-dir."
         )
     return config
 
 
 def is_finished(config: TrainConfig, folder: RunFolder) -> bool:
-    """Whether the folder's run is trained to its end, which is then said."""
+    """Whether the folder's run is finished; if so, print that it is."""
     end = config.last_step
     finished = checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder)
     if finished:
@@ -120,7 +120,7 @@ def is_finished(config: TrainConfig, folder: RunFolder) -> bool:
 
 
 def _is_sound(folder: RunFolder) -> bool:
-    """Whether the parameters of the latest checkpoint can be read; if not, the run goes on from another."""
+    """Whether the latest checkpoint can be read; if not, the run resumes from an earlier one."""
     try:
         load_params(folder.checkpoints)
     except UserError:
@@ -129,7 +129,7 @@ def _is_sound(folder: RunFolder) -> bool:
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:
-    """What config.json says beside the configuration."""
+    """The entries of config.json that are not configuration: code, libraries, machine, game."""
     return {
         "action_names": list(action_names(games()[config.game])),
         "preprocessing": "envpool",
@@ -142,7 +142,7 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
 
 
 class Job:
-    """One session of a run: from the latest checkpoint to the end or a signal."""
+    """One session of a run: from the latest checkpoint until the end or a signal."""
 
     def __init__(
         self,
@@ -172,37 +172,37 @@ class Job:
         self.wandb.catch_up(read_record(folder.record_file))
 
     def say_devices(self, machine: dict[str, object]) -> None:
-        """What this session computes on, and what it could."""
+        """Print the devices of this session, and accelerators that it does not use."""
         used = list(self.trainer.placement.mesh.devices.flat)
         for line in (describe_devices(used, machine), unused_accelerators(used)):
             if line:
                 self.display.message(line)
 
     def write_config(self, details: dict[str, Any]) -> None:
-        """Write config.json; UserError where that is impossible."""
+        """Write config.json. Raises UserError if it cannot be written."""
         try:
             self.folder.write_config(self.config, details)
         except OSError as error:
             raise UserError(
-                f"{self.folder.config_file} cannot be written ({error.strerror}): make room or rights, or "
-                "choose another --run-dir."
+                f"{self.folder.config_file} cannot be written ({error.strerror}): free space or fix "
+                "permissions, or choose another --run-dir."
             ) from error
 
     def write_session(self, details: dict[str, Any]) -> None:
-        """Add this session to those that have left something; config.json knows the first one alone."""
+        """Record this session. Earlier sessions that left no checkpoint are dropped from the file."""
         own = {name: details[name] for name in ("backend", "allocator", "versions", "machine", "commit")}
         with contextlib.closing(Record(self.folder.sessions_file, self.saved - 1)) as sessions:
             sessions.write({"env_step": self.saved, **own})
 
     def resume(self) -> None:
-        """Restore the latest checkpoint that can be read, and say so."""
+        """Restore the latest checkpoint that can be read, and print its step."""
         params, learner = self.trainer.checkpoint()
         restored = self.store.restore_latest(params, learner, self.trainer.placement.replicated)
         if restored is None:
             return
         for step, reason in restored.damaged.items():
             self.display.message(
-                f"Warning: the checkpoint at step {step:,} is damaged ({reason}); it was set aside in "
+                f"Warning: the checkpoint at step {step:,} is damaged ({reason}); it was moved to "
                 f"{self.folder.path / 'damaged-checkpoints'} and the one before it is used."
             )
         self.trainer.restore(restored.params, restored.learner)
@@ -212,7 +212,7 @@ class Job:
         self.display.message(f"Resuming {self.folder.path} at step {restored.step:,}; the games start anew.")
 
     def run(self) -> None:
-        """Update until the end or a signal; save; say where."""
+        """Update until the end or a signal, save, and print where."""
         with self.closing(), self.display:
             if unused := self.trainer.placement.unused:
                 used = self.trainer.placement.count
@@ -234,7 +234,7 @@ class Job:
             f"{state} at step {step:,} of {self.total:,}. Checkpoint: {self.folder.checkpoints / str(step)}"
         )
         if state == "Stopped":
-            print("The same command goes on from there.")
+            print("The same command resumes from there.")
 
     def loop(self) -> None:
         """All updates of this session. Each row is on disk before its checkpoint is started."""
@@ -251,7 +251,7 @@ class Job:
     def note(
         self, row: Row, update_seconds: float, session_seconds: float, checkpoint_seconds: float
     ) -> None:
-        """Complete a row with its times, in seconds, and write it; UserError where it is not finite."""
+        """Add the times, in seconds, to a row and write it. Raises UserError if the loss is not finite."""
         self.check_finite(row)
         self.check_attention(row)
         row |= self.speed(update_seconds, self.seconds_before + session_seconds)
@@ -260,7 +260,7 @@ class Job:
         self.wandb.log(row)
 
     def save_if_due(self) -> float:
-        """Start to save where it is time to; the seconds that took."""
+        """Start a save if one is due. Returns the seconds that this took."""
         timer = PhaseTimer()
         if self.trainer.updates % self.config.checkpoint_every == 0:
             with timer("checkpoint"):
@@ -276,7 +276,7 @@ class Job:
         }
 
     def check_attention(self, row: Row) -> None:
-        """Warn, once a session, where the attention passes nothing on any more."""
+        """Warn, once per session, if the attention has become almost zero."""
         mean = row.get("attention_mean")
         if mean is not None and mean < DEAD and not self.warned:
             self.warned = True
@@ -286,13 +286,13 @@ class Job:
             )
 
     def check_finite(self, row: Row) -> None:
-        """UserError where the loss or the gradient is not finite: nothing after that is worth saving."""
+        """Raise UserError if the loss or the gradient is not finite: later parameters would be useless."""
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(row[name])]
         if bad:
             raise self.diverged(" and ".join(bad))
 
     def diverged(self, what: str) -> UserError:
-        """What to say where `what` is not finite after the update just made."""
+        """The error for `what` that is not finite after the last update."""
         self.store.wait()
         steps = checkpoint_steps(self.folder.checkpoints)
         good = "there is no checkpoint yet"
@@ -305,20 +305,20 @@ class Job:
         )
 
     def save(self) -> None:
-        """Start to save a checkpoint, once a step; UserError where a parameter is not finite."""
+        """Start to save a checkpoint, once per step. Raises UserError if a parameter is not finite."""
         if self.saved == self.trainer.env_step:
             return
         params, learner = self.trainer.checkpoint()
-        # An update can spoil the parameters after its own loss and gradient were still finite.
+        # The loss and gradient of an update are computed before it can spoil the parameters.
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
             raise self.diverged("parameters")
-        self.record.sync()  # what a checkpoint holds is in the record, also after a loss of power
+        self.record.sync()  # the record must not lag behind the checkpoint, even after a loss of power
         self.store.save(self.trainer.env_step, params, learner)
         self.saved = self.trainer.env_step
 
     @contextlib.contextmanager
     def closing(self) -> Generator[None]:
-        """Close what was opened, also after an error; the first error is the one that is told."""
+        """Close what was opened, also after an error. Only the first error is raised."""
         try:
             yield
         except BaseException:

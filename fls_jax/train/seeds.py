@@ -1,6 +1,6 @@
-"""Several seeds of one configuration trained at once on one device, each in a run folder of its own.
+"""Trains several seeds of one configuration at once on one device, each in its own run folder.
 
-What a run leaves is what it would leave alone, and it can be resumed alone or with the others.
+Each run leaves the same files as if it were trained alone, and can be resumed alone or with the others.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SET_BACK = "set-back-checkpoints"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """`1,9,17` -> (1, 9, 17); UserError for anything but different numbers."""
+    """`1,9,17` -> (1, 9, 17). Raises UserError for anything but distinct whole numbers."""
     try:
         seeds = tuple(int(each) for each in text.split(","))
     except ValueError:
         seeds = ()
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds is {text!r}; give different whole numbers between commas, as 1,9,17.")
+        raise UserError(f"--seeds is {text!r}; give distinct whole numbers separated by commas, as 1,9,17.")
     return seeds
 
 
@@ -43,11 +43,11 @@ def train_seeds(
     fresh: bool = False,
     tracking: Tracking | None = None,
 ) -> list[RunFolder]:
-    """Train a run for each seed, all at once; resumes what the folders hold. Returns the folders.
+    """Train one run per seed, all at once, resuming those that the folders hold. Returns the folders.
 
-    run_dir: folder of the runs `seed<k>`. Runs that are finished are left as they are; the others go on from
-    the latest step that all of them have. One that diverges ends, the others go on. Raises UserError as
-    `train` does, at the end for a run that diverged.
+    run_dir: folder of the runs `seed<k>`. Finished runs are left as they are; the others resume from the
+    latest step that all of them have. A run that diverges ends, and the others continue. Raises UserError as
+    `train` does; for a run that diverged, at the end.
     """
     configs = [resolve(replace(config, seed=seed)) for seed in seeds]
     check_room(configs[0], len(seeds))
@@ -59,7 +59,7 @@ def train_seeds(
         left = [pair for pair in pairs if not is_finished(*pair)]
         if len({replace(each, seed=0) for each, _ in left}) > 1:
             raise UserError(
-                "These runs were begun with different configurations, so they cannot go on together: resume "
+                "These runs were begun with different configurations and cannot continue together: resume "
                 "each alone, with --seed."
             )
         if left:
@@ -71,9 +71,9 @@ def train_seeds(
 
 
 def set_back(folders: Sequence[RunFolder], config: TrainConfig) -> None:
-    """Move aside the checkpoints that are newer than the latest that all folders have; nothing is deleted.
+    """Move checkpoints that are newer than the latest common one to another folder; nothing is deleted.
 
-    Runs that were ended between two saves differ by one. UserError where one would lose more than that.
+    Runs that ended between two saves differ by one checkpoint. Raises UserError if a run would lose more.
     """
     steps = [checkpoint_steps(folder.checkpoints) for folder in folders]
     common = max(set(steps[0]).intersection(*steps[1:]), default=0)
@@ -81,8 +81,8 @@ def set_back(folders: Sequence[RunFolder], config: TrainConfig) -> None:
     if behind > config.checkpoint_every * config.steps_per_update:
         where = ", ".join(f"{f.path} at {s[-1] if s else 0:,}" for f, s in zip(folders, steps, strict=True))
         raise UserError(
-            f"These runs are too far apart to go on together ({where}): resume the one that is behind alone, "
-            "with --seed, or leave it out of --seeds."
+            f"These runs are too far apart to continue together ({where}): first resume the one behind "
+            "alone, with --seed, or leave it out of --seeds."
         )
     for folder, of_run in zip(folders, steps, strict=True):
         for step in (step for step in of_run if step > common):
@@ -105,8 +105,8 @@ def _train(
         restored = [member.restored for member in members if member.restored is not None]
         if len({job.saved for job in jobs}) > 1:
             raise UserError(
-                "A damaged checkpoint was set aside, and the runs are at different steps now: the same "
-                "command again goes on from one that they all have."
+                "A damaged checkpoint was moved, and the runs are at different steps now: the same "
+                "command resumes from a step that they all have."
             )
         if restored:
             fleet.restore_all(restored)
@@ -119,11 +119,11 @@ def _train(
         return
     print(f"{'Finished' if step == total else 'Stopped'} at step {step:,} of {total:,}, {len(runs)} runs.")
     if step < total:
-        print("The same command goes on from there.")
+        print("The same command resumes from there.")
 
 
 class _Loop:
-    """All updates of a session of several runs; the jobs of runs that failed are dropped."""
+    """All updates of one session of several runs. Runs that fail are dropped."""
 
     def __init__(self, fleet: Fleet, jobs: Sequence[Job], stop: StopFlag) -> None:
         self._fleet, self._stop = fleet, stop
@@ -135,7 +135,7 @@ class _Loop:
         self._failures: list[UserError] = []
 
     def run(self) -> list[UserError]:
-        """Until the end, a signal, or no run is left; what ended single runs."""
+        """Update until the end, a signal, or no run is left. Returns the errors of runs that failed."""
         with self._display:
             for job in self._jobs.values():
                 if job.wandb.failure:
@@ -163,18 +163,18 @@ class _Loop:
 
     @contextlib.contextmanager
     def _failing(self, run: int) -> Generator[None]:
-        """A run that fails here is dropped, and the others go on."""
+        """Drop a run that fails in the block; the others continue."""
         try:
             yield
         except UserError as error:
             del self._jobs[run]
             seed = self._fleet.seeds[run]
             self._failures.append(UserError(f"Seed {seed}: {error}"))
-            self._display.message(f"Seed {seed} has ended, the others go on. {error}")
+            self._display.message(f"Seed {seed} has ended, the others continue. {error}")
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """What the terminal shows of several runs: the mean of their returns, the steps of all in a second."""
+    """The row that the terminal shows for several runs: mean return, steps per second of all together."""
     returns = [row["eprewmean"] for row in rows if row["eprewmean"] is not None]
     speed = sum(row["sps"] for row in rows)
     return rows[0] | {"eprewmean": fmean(returns) if returns else None, "sps": speed}

@@ -383,7 +383,7 @@ def test_colour_screens_of_another_game_are_noticed(rng):
     pool = AtariPool("Breakout", 1, 7, threads=1, screens=True)
     pool.reset()
     pool._pool._twin.step(np.array([1]))
-    with pytest.raises(RuntimeError, match="lost the game"):
+    with pytest.raises(RuntimeError, match="show another game"):
         pool.step(np.array([1]))
     with pytest.raises(ValueError, match="screens=True"):
         AtariPool("Breakout", 1, 7, threads=1).screens  # noqa: B018

@@ -238,7 +238,7 @@ def test_trials_are_filtered_by_how_they_were_recorded(tmp_path, trials):
     assert dataset.filtered(TrialFilter()) is dataset
     kept = dataset.filtered(TrialFilter(no_averaged=True, no_continued=True))
     assert [trial.id for trial in kept.trials] == [7]
-    assert kept.problems[0] == "left out: 52 (averaged frames), 118 (goes on from trial 89)"
+    assert kept.problems[0] == "left out: 52 (averaged frames), 118 (continues trial 89)"
     with pytest.raises(UserError, match=r"leave no trial of .*: 7 \(avg_error 0.34\)"):
         dataset.filtered(TrialFilter(avg_error=0.1))
 

@@ -137,7 +137,7 @@ def test_a_hostile_listing_writes_nothing(fake, tmp_path, release):
     listing = fake.record_json()
     listing["files"].append(listing["files"][0] | {"key": "../../escaped.zip"})
     fake.listing = listing
-    with pytest.raises(UserError, match="no plain file name"):
+    with pytest.raises(UserError, match="not a plain file name"):
         run(fake, tmp_path / "new", release)
     assert list((tmp_path / "new").iterdir()) == []
 

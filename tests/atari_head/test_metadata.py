@@ -115,7 +115,7 @@ def test_other_separators_and_blank_lines_before_the_header(separator):
     [
         (TrialFilter(), [None, None, None]),
         (TrialFilter(no_averaged=True), ["averaged frames", None, "frame_averaging unknown"]),
-        (TrialFilter(no_continued=True), ["goes on from trial 89", None, "load_trial unknown"]),
+        (TrialFilter(no_continued=True), ["continues trial 89", None, "load_trial unknown"]),
         (TrialFilter(avg_error=0.5), [None, "avg_error unknown", "avg_error unknown"]),
         (TrialFilter(max_error=0.8), [None, "max_error 0.86", "max_error unknown"]),
         (TrialFilter(low_sample_rate=0.011), ["low_sample_rate 0.012", None, "low_sample_rate unknown"]),

@@ -192,7 +192,7 @@ def test_names_that_are_no_plain_file_names_are_refused(fake, name):
     listing = fake.record_json()
     listing["files"][1]["key"] = name
     fake.listing = listing
-    with pytest.raises(UserError, match="no plain file name: nothing was downloaded"):
+    with pytest.raises(UserError, match="not a plain file name: nothing was downloaded"):
         client(fake).list_files(RECORD)
 
 

@@ -130,7 +130,7 @@ def test_a_copy_cut_short_is_made_again(agents, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(shutil, "copytree", cut)
-    with pytest.raises(UserError, match=r"No space left on device.*make room"):
+    with pytest.raises(UserError, match=r"No space left on device.*free space"):
         make_demo(Settings(agents, tmp_path, games=1, steps=1, out=tmp_path / "demo"))
     monkeypatch.setattr(shutil, "copytree", copied)
     make_demo(Settings(agents, tmp_path, games=1, steps=1, out=tmp_path / "demo"))
@@ -175,4 +175,4 @@ def test_a_signal_ends_it_without_a_traceback(agents, tmp_path, monkeypatch, cap
     monkeypatch.setattr("experiments.commands.demo.evaluate", lambda *_, **__: None)
     monkeypatch.setattr(sys, "argv", ["demo", "--agents", str(agents), "--out", str(tmp_path)])
     assert main() == 130
-    assert capsys.readouterr().err == "demo: stopped; the same command goes on.\n"
+    assert capsys.readouterr().err == "demo: stopped; the same command resumes it.\n"

@@ -58,7 +58,7 @@ def test_damaged_summaries_are_one_sentence(tmp_path):
         written() | {"differences": {"uniform": {"nss": 1}}},
     ):
         path.write_text(json.dumps(damaged))
-        with pytest.raises(UserError, match=r"summary.json is no summary of a gaze pass"):
+        with pytest.raises(UserError, match=r"summary.json is not a summary of a gaze pass"):
             read_summary(tmp_path, "aligned-screen")
 
 

@@ -216,7 +216,7 @@ def test_a_signal_ends_the_job_and_the_same_call_goes_on(home, runs, monkeypatch
 
     monkeypatch.setattr(gaze_pass, "open_trial", opening)
     assert gaze([runs / "MsPacman"], home / "data", controls=False) == []
-    assert "The same command goes on from there" in capsys.readouterr().out
+    assert "The same command resumes from there" in capsys.readouterr().out
     assert opened == [7, 9]
     scored = gaze([runs / "MsPacman"], home / "data", controls=False)
     assert [s["complete"] for s in scored] == [True] * 3

@@ -115,7 +115,7 @@ def test_runs_of_different_updates_are_no_fleet():
     fleet = Fleet(CONFIG, SEEDS[:2], TINY)
     start = fleet.checkpoint_of(0)
     fleet.advance_all()
-    with pytest.raises(ValueError, match="go on from one update together"):
+    with pytest.raises(ValueError, match="must resume from the same update"):
         fleet.restore_all([start, fleet.checkpoint_of(1)])
     fleet.close()
 

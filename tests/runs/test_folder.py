@@ -144,7 +144,7 @@ def test_fresh_on_a_link_renames_the_folder_and_not_the_link(tmp_path):
 def test_a_link_to_nothing_is_a_sentence(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "run")
     with pytest.raises(
-        UserError, match=f"{tmp_path / 'link'} is a link to .*unmounted/run, which is not there"
+        UserError, match=f"{tmp_path / 'link'} links to .*unmounted/run, which does not exist"
     ):
         open_and_close(tmp_path / "link")
 

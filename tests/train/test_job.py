@@ -31,7 +31,7 @@ def test_a_folder_without_a_configuration_is_not_trained_over(tmp_path, left):
         (tmp_path / "run" / "checkpoints").rename(tmp_path / "elsewhere")
         (tmp_path / "run" / left).write_text('{"env_step": 16}\n')
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=r"and no config.json.*put config.json back, or .*--run-dir"):
+    with pytest.raises(UserError, match=r"but no config.json.*restore config.json, or .*--run-dir"):
         train(TINY, tmp_path / "run", tracking=OFF)
     assert {*tmp_path.rglob("*")} - {tmp_path / "run" / ".lock"} == {*before}
 
@@ -89,6 +89,6 @@ def test_a_name_that_means_another_environment_elsewhere_is_told(tmp_path, capsy
     RunFolder(tmp_path).write_config(finished, {"action_names": ACTIONS["Pong"]})
     train(dataclasses.replace(finished, game=game), tmp_path, tracking=OFF)
     told = capsys.readouterr().out
-    assert told.count("Note: elsewhere") == bool(words)
+    assert told.count("Note: in other libraries") == bool(words)
     assert all(word in told for word in words)
     assert "a longer training is a run of its own" in told

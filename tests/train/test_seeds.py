@@ -145,4 +145,4 @@ def test_the_command_line_trains_several_and_refuses_what_is_no_list(tmp_path):
     for text in ("", "1,", "1,1", "a,b"):
         with pytest.raises(UserError, match=f"--seeds is '{text}'"):
             parse_seeds(text)
-    assert_refused(run_fls("train", *SMALLEST, "--seeds=1;2"), "--seeds is '1;2'", "between commas")
+    assert_refused(run_fls("train", *SMALLEST, "--seeds=1;2"), "--seeds is '1;2'", "separated by commas")

@@ -23,7 +23,7 @@ def assert_stopped_and_saved(training):
     step = read_rows(training.run_dir)[-1]["env_step"]
     checkpoint = training.run_dir / "checkpoints" / str(step)
     assert f"Stopped at step {step:,} of {TOTAL:,}. Checkpoint: {checkpoint}" in training.output()
-    assert "The same command goes on from there." in training.output()
+    assert "The same command resumes from there." in training.output()
     assert checkpoint_steps(checkpoint.parent)[-1] == step
     assert "Traceback" not in training.output()
 
@@ -105,4 +105,4 @@ def test_make_train_is_saved_by_a_signal_to_its_group(tmp_path):
             os.killpg(make.pid, signal.SIGKILL)
     assert checkpoint_steps(run_dir / "checkpoints") == [read_rows(run_dir)[-1]["env_step"]]
     assert log.read_text().count("Stopping after this update") == 1
-    assert "The same command goes on from there." in log.read_text()
+    assert "The same command resumes from there." in log.read_text()

@@ -301,7 +301,7 @@ class TestDryRun:
             sync(tmp_path, dry_run=True)
         lines = capsys.readouterr().out.splitlines()
         assert "lacks network, seed" in lines[0]
-        assert "no result of an evaluation" in lines[1]
+        assert "not a result of an evaluation" in lines[1]
         assert lines[2].startswith(f"{tmp_path / 'c'}  train: 1 row  ->")
 
     @pytest.mark.parametrize("name", [".", "missing"])

@@ -93,7 +93,7 @@ class TestRecord:
                 for update in range(1, 1000):
                     record.write(row(update))
 
-            with pytest.raises(UserError, match=r"No space left.*make room"):
+            with pytest.raises(UserError, match=r"No space left.*free space"):
                 fill()
             record.close()
             kept = read_record(disk / "metrics.jsonl")
