@@ -1,4 +1,4 @@
-"""One run's agent: every method on the same frames, one after the other, each written when it is done."""
+"""Compares all methods on one agent and one set of frames; each method is written when it is done."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ _SLICE = 32
 SANITY_FRAMES = 16
 MAPS_SEED = 0
 FRESH = 10_000
-"""Added to the training's seed for fresh weights: its own first ones are not independent of the trained."""
+"""Added to the training's seed for fresh weights; its own initial weights are not independent."""
 NO_ATTENTION = "has no attention"
 
 
 class Stopped(Exception):  # noqa: N818 (no error)
-    """A signal came."""
+    """Raised after a signal."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How methods are compared.
+    """Settings of a comparison.
 
-    methods: names in METHODS. targets: what is explained; insertion, deletion and sanity follow the first
-    that names an action. faithful: frames for insertion, deletion and erasure, evenly spread over the set.
+    methods: names in METHODS. targets: the outputs to explain; insertion, deletion and sanity use the first
+    target that is an action. faithful: number of frames for insertion, deletion and erasure, evenly spread.
     """
 
     methods: tuple[str, ...]
@@ -59,13 +59,13 @@ class Settings:
 
 
 class Comparison:
-    """An agent, a set of frames, and what is shared by all methods on them.
+    """An agent, a set of frames, and the values that all methods share.
 
     Args:
-        agent, frames: who is explained, and on what.
+        agent: the agent to explain. frames: the frames on which.
         settings: see Settings.
-        results: where it is written.
-        stop: asked between slices of frames.
+        results: where results are written.
+        stop: checked between slices of frames.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Comparison:
         return pairs
 
     def run(self, advance: Callable[[str], None]) -> None:
-        """All that is not there yet; a method that fails is told and kept from no other. Raises Stopped."""
+        """Run all methods that are missing. If one fails, it is noted and the others run. Raises Stopped."""
         for name, method in self.work:
             if not self.results.is_done(name, method):
                 self._check_signal()
@@ -109,7 +109,7 @@ class Comparison:
             self.write_tables(complete=False)
 
     def write_tables(self, complete: bool) -> Any:
-        """The tables of all that is there; returns the long one."""
+        """Write the tables of all finished methods; returns the long one."""
         done = {
             (name, method): self.results.read(name, method)
             for name, method in self.work
@@ -121,7 +121,7 @@ class Comparison:
         return table
 
     def measure(self, name: str, method: str) -> Measured:
-        """The maps of a method, written, and all numbers about them."""
+        """Compute and write a method's maps; returns all their measurements."""
         trained = not name.endswith(UNTRAINED)
         agent = self.agent if trained else self.untrained
         targets = self._targets(method)
@@ -146,16 +146,16 @@ class Comparison:
         if METHODS[method].only_actions:
             targets = tuple(target for target in targets if target not in ("policy", "value"))
         if not targets:
-            raise ValueError(f"{method} explains actions only, and no target is one.")
+            raise ValueError(f"{method} explains only actions, and no target is an action.")
         return targets
 
     def _maps(
         self, agent: Agent, method: str, targets: tuple[Target, ...]
     ) -> tuple[dict[Target, np.ndarray], float]:
-        """Maps by target, and milliseconds a frame without compilation.
+        """Maps by target, and milliseconds per frame without compilation.
 
-        Methods with many passes go in slices, between which a signal is heard; others need all frames at
-        once, for a mean or a median over them.
+        Methods with many passes run in slices, so that they stop soon after a signal. Other methods need all
+        frames at once, for a mean or a median.
         """
         seen = self.frames.observations
         size = _SLICE if METHODS[method].family == "perturbation" else len(seen)
@@ -169,7 +169,7 @@ class Comparison:
         return maps, 1000 * seconds / len(seen)
 
     def _sanity(self, method: str, target: Target, maps: np.ndarray) -> Values:
-        """How alike maps are once layers are fresh, on a few frames; NaN on the others."""
+        """Similarity to the maps with randomised layers, on a few frames; NaN on the others."""
         chosen, values = subset(len(maps), SANITY_FRAMES), {}
         if METHODS[method].family == "control":
             return {}
@@ -183,7 +183,7 @@ class Comparison:
         return values
 
     def _erasure(self, mass: np.ndarray) -> dict[str, tuple[float, float, float, int]]:
-        """Whether the objects that carry mass are those whose absence is felt."""
+        """Rank agreement between the mass on objects and the effect of erasing them."""
         if not self.erased_things:
             return {}
         masses = erasure.masses(mass, self.erased_things)
@@ -195,12 +195,12 @@ class Comparison:
 
     @cached_property
     def faithful(self) -> np.ndarray:
-        """Frames for what takes many passes."""
+        """Frames for measurements that take many passes."""
         return subset(len(self.frames), self.settings.faithful)
 
     @cached_property
     def question(self) -> Question:
-        """The agent on those frames, its first action target asked about."""
+        """The question about the agent on these frames, with the first target that is an action."""
         assert self.acted is not None
         return self.agent.question(self.frames.observations[self.faithful], (self.acted,))
 
@@ -217,7 +217,7 @@ class Comparison:
 
     @cached_property
     def effects(self) -> erasure.Effects:
-        """What each object's absence changes."""
+        """The effect of erasing each object."""
         whole = self.agent.question(self.frames.observations, ("policy",))
         return erasure.erase(whole, self.erased_things)
 
@@ -235,8 +235,8 @@ class Comparison:
         if spec.attention:
             above = [layer for layer in sanity.layers(spec) if not layer.startswith("conv")]
             notes.append(
-                f"Attention stands below {', '.join(above[:2])}: it cannot change when only these do, in any "
-                "network, trained or not."
+                f"Attention is computed before {', '.join(above[:2])}: it cannot change when only these do, "
+                "in any network, trained or not."
             )
         return {
             "complete": complete,
@@ -261,7 +261,7 @@ class Comparison:
 
 
 def identity(agent: Agent, frames: FrameSet, settings: Settings) -> dict[str, Any]:
-    """What makes two comparisons the same, methods apart."""
+    """The values by which two comparisons are the same, except for methods."""
     return {
         "game": agent.game,
         "network": agent.network,
@@ -279,5 +279,5 @@ def identity(agent: Agent, frames: FrameSet, settings: Settings) -> dict[str, An
 
 
 def frames_folder(run: Path, agent: Agent, count: int, seed: int) -> Path:
-    """Where a run's own frames and results on them stand."""
+    """The folder of a run's own frames and the results on them."""
     return run / "saliency" / f"{agent.step}-{count}-{seed}"

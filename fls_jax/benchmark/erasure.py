@@ -1,4 +1,4 @@
-"""Object erasure: paint one object over with the background, and see what the network says then."""
+"""Object erasure: replace one object with the background, and measure the change of the output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESAMPLES = 200
 
 
 class Effects(NamedTuple):
-    """What each object's absence changes: float64 [n].
+    """The effect of erasing each object: float64 [n].
 
     policy: KL of the policy without the object from the policy with it, in nats. value: |change of V|.
     """
@@ -28,7 +28,7 @@ class Effects(NamedTuple):
 
 
 def erase(question: Question, things: list[Thing]) -> Effects:
-    """Each of n objects painted over by the background, in all four frames, one at a time."""
+    """Replace each of n objects with the background, in all four frames, one object at a time."""
     behind = background(question.observations)
     logits, values = [], []
     for start in range(0, len(things), _AT_ONCE):
@@ -56,7 +56,7 @@ def masses(maps: np.ndarray, things: list[Thing]) -> np.ndarray:
 def rank_agreement(
     first: np.ndarray, second: np.ndarray, clusters: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float, int]:
-    """Spearman's correlation over objects [n], its 95 % interval from resampled games, how many count."""
+    """Spearman's correlation over objects [n], its 95 % interval from resampled games, their number."""
     defined = np.isfinite(first) & np.isfinite(second)
     first, second, clusters = first[defined], second[defined], clusters[defined]
     games = [np.flatnonzero(clusters == game) for game in np.unique(clusters)]

@@ -1,7 +1,7 @@
-"""Insertion and deletion: do the pixels that a map ranks first decide what the network says?
+"""Insertion and deletion: do the pixels that a map ranks first determine the network's output?
 
-Petsiuk et al. 2018; for Atari agents Huber et al. 2022: 84 pixels a step, the same in all four frames. What
-is not shown is filled: black, the frame blurred, or the background, the pixel's median over the frames given.
+Petsiuk et al. 2018; for Atari agents Huber et al. 2022: 84 pixels per step, the same in all four frames.
+Hidden pixels are black, blurred, or background (the pixel's median over the given frames).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ TIE_DRAWS = 3
 
 
 class Curves(NamedTuple):
-    """What the network says of each frame [B] as pixels are shown or hidden, step by step: float [B, S + 1].
+    """The output for each frame [B] as pixels are shown or hidden step by step: float [B, S + 1].
 
-    probability: of the action. margin: its logit less the largest of the others. kl: of the policy on the
+    probability: of the action. margin: its logit minus the largest other logit. kl: of the policy on the
     whole frame from the policy on the partial one, in nats.
     """
 
@@ -42,8 +42,8 @@ class Curves(NamedTuple):
 def areas(question: Question, maps: np.ndarray, key: int = 0) -> dict[str, np.ndarray]:
     """Areas under the curves of maps [B, H, W]: float [B] by `<direction>_<fill>_<output>`.
 
-    The question's first target names the action of each frame. Where pixels tie they are ordered at random,
-    three times, and the areas averaged: never by their index. Lower is better for deletion's probability and
+    The question's first target gives the action of each frame. Tied pixels are ordered at random, not by
+    their index; the areas are averaged over three such orders. Lower is better for deletion's probability and
     margin and for insertion's kl, higher for the others.
     """
     ties = any(len(np.unique(each)) < each.size for each in maps)
@@ -52,14 +52,14 @@ def areas(question: Question, maps: np.ndarray, key: int = 0) -> dict[str, np.nd
 
 
 def fills(observations: np.ndarray) -> dict[str, np.ndarray]:
-    """What hidden pixels become: float32 [B, H, W, C] each; blurred with std 8."""
+    """The values of hidden pixels: float32 [B, H, W, C] each; blur has std 8."""
     behind = np.broadcast_to(background(observations)[None], observations.shape)
     black = np.zeros(observations.shape, np.float32)
     return {"black": black, "blurred": blurred_frames(observations, BLUR), "background": behind}
 
 
 def random_ranks(maps: np.ndarray, seed: int) -> np.ndarray:
-    """Each pixel's place when a map is sorted, most salient first, ties at random: int32 [B, H, W]."""
+    """Each pixel's rank in a map, most salient first, ties at random: int32 [B, H, W]."""
     random = np.random.default_rng(seed)
     flat = maps.reshape(len(maps), -1)
     order = np.stack([np.lexsort((random.random(row.size), -row)) for row in flat])
@@ -97,7 +97,7 @@ def _of_order(question: Question, ranks: np.ndarray) -> dict[str, np.ndarray]:
 def _curves(question: Question, said: Answer) -> Curves:
     actions = question.actions[0]
     if actions is None:
-        raise ValueError("Insertion and deletion follow an action; the target names none.")
+        raise ValueError("Insertion and deletion need an action; the target names none.")
     chosen = np.take_along_axis(said.logits, actions[:, None, None], axis=-1)[..., 0]
     others = np.where(np.eye(said.logits.shape[-1], dtype=bool)[actions][:, None], -np.inf, said.logits)
     whole = log_softmax(question.answer.logits.astype(float), axis=-1)[:, None]

@@ -1,4 +1,4 @@
-"""The frames that methods are compared on: a fixed, seeded set from an agent's own games."""
+"""The frames on which methods are compared: a fixed, seeded set from an agent's own games."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class FrameSet:
     """B observations of a game, in the order of play.
 
     observations: uint8 [B, 84, 84, 4], oldest frame first. ram: uint8 [B, 4, 128], the emulator's memory at
-    each of the four. episodes: int64 [B], which game each is of. followers: uint8 [F, 84, 84, 4], the
-    observations one step after those of number `followed`, int64 [F].
+    each of the four. episodes: int64 [B], the game of each. followers: uint8 [F, 84, 84, 4], the observations
+    one step after those numbered `followed`, int64 [F].
     """
 
     game: str
@@ -42,20 +42,20 @@ class FrameSet:
         return len(self.observations)
 
     def save(self, path: Path) -> None:
-        """Write them compressed, whole or not at all."""
+        """Write them compressed and atomically."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "game"}
         with part_of(path) as part, part.open("wb") as file:
             np.savez_compressed(file, game=np.array(self.game), **arrays)
 
 
 def load_frames(path: Path) -> FrameSet:
-    """Frames that were saved; UserError where the file cannot be read."""
+    """Read saved frames. Raises UserError if the file cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             game, *arrays = (stored[field.name] for field in fields(FrameSet))
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}): remove it, and the frames are played anew."
+            f"{path} cannot be read ({error}): remove it, and the frames are played again."
         ) from error
     return FrameSet(str(game), *arrays)
 
@@ -63,13 +63,13 @@ def load_frames(path: Path) -> FrameSet:
 def play_frames(
     agent: Agent, count: int, seed: int = SEED, report: Callable[[int], None] = lambda done: None
 ) -> FrameSet:
-    """Let an agent play by its training's rules, and take a frame of every 20 steps of each of 8 games.
+    """Let an agent play under its training's rules, and take one frame of every 20 steps in each of 8 games.
 
-    Which of the 20 is drawn at random; one less than four steps after a life began, or its last, is passed
-    over, so that all four frames are of one life. Of 64 frames at most the observation after it is kept too.
+    The step among the 20 is random. Steps less than four after the start of a life, and its last, are
+    skipped, so that all four frames are of one life. For at most 64 frames the next observation is kept, too.
 
-    seed: of the games and all draws; 1000 and up is never used in training. report: called with the number
-    of frames taken. Raises UserError where the agent's game has another number of actions.
+    seed: of the games and all random choices; training never uses 1000 and above. report: called with the
+    number of frames taken. Raises UserError if the agent's game has another number of actions.
     """
     pool = AtariPool(
         agent.game,
@@ -79,7 +79,7 @@ def play_frames(
         sticky_actions=agent.config.sticky_actions,
     )
     if pool.num_actions != len(agent.actions):
-        raise UserError(f"{agent} knows {len(agent.actions)} actions and the game has {pool.num_actions}.")
+        raise UserError(f"{agent} has {len(agent.actions)} actions and the game has {pool.num_actions}.")
     taken = []
     for frame in _clean_steps(pool, agent, np.random.default_rng(seed)):
         taken.append(frame)
@@ -93,7 +93,7 @@ def play_frames(
 
 
 def _clean_steps(pool: AtariPool, agent: Agent, random: np.random.Generator) -> Iterator[tuple[Any, ...]]:
-    """For ever: observation, memories [4, 128], episode and next observation of steps drawn from play."""
+    """Endless: observation, memories [4, 128], episode and next observation of steps drawn from play."""
     observations = np.moveaxis(pool.reset(), 1, -1).copy()
     memories = deque([pool.ram] * STACK, STACK)
     alive = np.zeros(ENVIRONMENTS, np.int64)  # steps since the life began

@@ -56,26 +56,27 @@ def compare(
     """Compare saliency methods on the agents of run folders; returns the folders of results.
 
     Args:
-        runs: run folders, or folders that hold some.
-        methods: names in METHODS; `all` is every one that the network has.
+        runs: run folders, or folders that hold run folders.
+        methods: names in METHODS; `all`: all that the network supports.
         targets: `action`, `policy`, `value`, an action's name or number.
-        frames: how many of the agent's own games. faithful: of them, for insertion, deletion and erasure.
-        frames_from: the run whose agent plays the frames for all; each agent its own by default.
-        seed: of the games that frames are from. step: the checkpoint; the latest by default.
-        fresh: measure anew; former results are kept under another name.
+        frames: number of frames from the agent's own games.
+        faithful: how many of them are used for insertion, deletion and erasure.
+        frames_from: the run whose agent plays the frames for all runs; by default each agent plays its own.
+        seed: of the games with the frames. step: the checkpoint; the latest by default.
+        fresh: measure again; earlier results are kept under another name.
 
-    The same call goes on with what is missing. Raises UserError for what cannot be used, and at the end where
-    a method failed; the others are measured all the same.
+    The same call adds what is missing. Raises UserError for unusable input and, after measuring all others,
+    for a method that failed.
     """
     _check_numbers(frames, faithful, seed)
     chosen = _methods(methods)
     folders = list(dict.fromkeys(folder for run in runs for folder in find_runs(run)))
     if not folders:
-        raise UserError(f"{', '.join(map(str, runs))} holds no run: name a run folder (fls saliency RUN).")
+        raise UserError(f"{', '.join(map(str, runs))} contains no run: name a run folder (fls saliency RUN).")
     player = (frames_from, load_agent(frames_from, step)) if frames_from else None
     written: list[Path] = []
     failures: list[str] = []
-    with StopFlag("these frames", "methods that were written stand") as stop:
+    with StopFlag("these frames", "methods that were written are kept") as stop:
         for run in folders:
             agent = load_agent(run, step)
             settings = Settings(chosen, tuple(_target(agent, target) for target in targets), faithful)
@@ -100,12 +101,12 @@ def _compare_one(
     agent: Agent, player: tuple[Path, Agent], settings: Settings, folder: Path, count: int, seed: int,
     fresh: bool, stop: StopFlag,
 ) -> Comparison:  # fmt: skip
-    """One run, until it is done or a signal came."""
+    """Compare on one run, until the end or a signal."""
     frames = _frames(*player, count, seed, folder)
     results = Results(folder, identity(agent, frames, settings))
     former = results.begin(fresh)
     if former:
-        print(f"Former results are kept in {former}")
+        print(f"Earlier results are kept in {former}")
     if not results.frames_file.exists():
         frames.save(results.frames_file)
     comparison = Comparison(agent, frames, settings, results, stop)
@@ -116,7 +117,7 @@ def _compare_one(
 
 @contextlib.contextmanager
 def _written_in(folder: Path) -> Generator[None]:
-    """The folder is this process's alone; UserError where it is not, or cannot be written."""
+    """Lock the folder for this process. Raises UserError if another has it or it cannot be written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open_locked(folder.with_name(f".{folder.name}.lock")):
@@ -130,7 +131,7 @@ def _written_in(folder: Path) -> Generator[None]:
 
 
 def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: int, seed: int) -> Path:
-    """RUN/saliency/<env_step>-<frames>-<seed>; words say whose frames and which targets, if not the usual."""
+    """RUN/saliency/<env_step>-<frames>-<seed>, followed by the frames' run and the targets if not default."""
     own = frames_folder(run, agent, count, seed)
     words = [own.name]
     words += [f"of-{player.network}-{player.step}"] if player is not agent else []
@@ -139,7 +140,7 @@ def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: i
 
 
 def _measure(comparison: Comparison) -> bool:
-    """Run a comparison with progress; False where a signal stopped it."""
+    """Run a comparison with progress. Returns False if a signal stopped it."""
     done = 0
     with ProgressDisplay(f"{comparison.name}, saliency", len(comparison.work)) as display:
 
@@ -158,7 +159,7 @@ def _measure(comparison: Comparison) -> bool:
 
 
 def _frames(run: Path, agent: Agent, count: int, seed: int, folder: Path) -> FrameSet:
-    """The frames of a run's agent: those of a folder or of the run, played before, or new ones."""
+    """The frames of a run's agent: saved in the folder or the run, or played now."""
     for place in (folder, frames_folder(run, agent, count, seed)):
         if (place / FRAMES).exists():
             return load_frames(place / FRAMES)
@@ -175,7 +176,7 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
             find_method(name)
         except ValueError as error:
             raise UserError(str(error)) from error
-    # Differences are told to `random`, which costs nothing.
+    # Differences are computed to `random`, which costs nothing.
     return tuple(dict.fromkeys(("random", *names)))
 
 
@@ -191,11 +192,11 @@ def _target(agent: Agent, target: str) -> Target:
 
 
 def _check_game(agent: Agent, player: Agent, run: Path) -> None:
-    """UserError where frames would be of another game."""
+    """Raise UserError if the frames would be of another game."""
     if agent.game != player.game:
         raise UserError(
             f"{run} plays {agent.game} and the run of --frames-from {player.game}; frames are of one game: "
-            "give runs of the same."
+            "give runs of the same game."
         )
 
 
@@ -209,7 +210,7 @@ def _check_numbers(frames: int, faithful: int, seed: int) -> None:
 
 
 def _show(table: pd.DataFrame, comparison: Comparison) -> None:
-    """The terminal's table: the most telling columns, for the first target."""
+    """Print a table of the main columns, for the first target."""
     target = str(comparison.settings.targets[0])
     rows = table[table.target == target]
     lifts = [metric for metric in dict.fromkeys(rows.metric) if metric.startswith("lift:")][:_MOST_KINDS]
@@ -229,8 +230,8 @@ def _show(table: pd.DataFrame, comparison: Comparison) -> None:
     console.print(
         f"target {target}. ins., higher is better, and del., lower: area under the action's probability as "
         "pixels are shown and hidden, blurred where they are not; hold them against `random`. lift: share of "
-        "the map's mass on the object over its share of the area. sanity: rank correlation with the map once "
-        "the heads are fresh. ms: a frame. Intervals, differences and all else: scores.csv."
+        "the map's mass on the object over its share of the area. sanity: rank correlation with the map "
+        "after randomising the heads. ms: per frame. Intervals, differences and the rest: scores.csv."
     )
 
 

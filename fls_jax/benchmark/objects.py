@@ -1,4 +1,4 @@
-"""Where the objects of a game are on an agent's observations: from the emulator's memory, or from pixels."""
+"""Positions of a game's objects on an agent's observations, from the emulator's memory or from pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALLEST, LARGEST = 2, 0.25
 
 
 class Thing(NamedTuple):
-    """One object on one observation: which frame of the set, its kind, and bool [H, W], its four places."""
+    """One object on one observation: the number of the frame, its kind, and its mask bool [H, W]."""
 
     frame: int
     kind: str
@@ -27,7 +27,8 @@ class Thing(NamedTuple):
 def find_objects(game: str, observations: np.ndarray, ram: np.ndarray) -> list[Thing]:
     """Every object on observations uint8 [B, H, W, 4]; from ram uint8 [B, 4, 128] where the game is known.
 
-    An object's mask is where it stands in any of the four frames. In other games it is what moves: one kind.
+    An object's mask covers its positions in all four frames. In unknown games objects are what moves, of one
+    kind.
     """
     if game in DECODERS:
         return _from_memory(game, ram, observations.shape[1:3])
@@ -35,7 +36,7 @@ def find_objects(game: str, observations: np.ndarray, ram: np.ndarray) -> list[T
 
 
 def kinds_of(things: list[Thing]) -> list[str]:
-    """The kinds there are, in the order of their first appearance."""
+    """The kinds of objects, in the order of their first appearance."""
     return list(dict.fromkeys(thing.kind for thing in things))
 
 
@@ -49,10 +50,10 @@ def masks_of(things: list[Thing], kind: str, count: int, shape: tuple[int, int])
 
 
 def moving_objects(observations: np.ndarray, still: np.ndarray) -> list[Thing]:
-    """What differs from the background, connected: observations uint8 [B, H, W, C], still float [H, W].
+    """Connected regions that differ from the background: observations uint8 [B, H, W, C], still float [H, W].
 
-    A pixel belongs to it that differs by more than 20 of 255 in any frame; pixels that touch, corners
-    included, are one object. One of less than 2 pixels or more than a quarter of the screen is none.
+    A pixel differs if it is more than 20 of 255 off in any frame. Pixels that touch, corners included, form
+    one object. Regions of less than 2 pixels or more than a quarter of the screen are ignored.
     """
     differs = (np.abs(observations.astype(np.float32) - still[None, ..., None]) > THRESHOLD).any(axis=-1)
     things = []
@@ -68,8 +69,8 @@ def moving_objects(observations: np.ndarray, still: np.ndarray) -> list[Thing]:
 def box_mask(box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A box (top, left, height, width) of the 210x160 screen on a smaller picture: bool [H, W].
 
-    True for every pixel that the box reaches into, as resizing by area shows it there. What lies off the
-    screen is cut; a box with a NaN is nowhere.
+    True for every pixel that the box overlaps, because resizing by area shows it there. The box is cut at the
+    edge of the screen; a box with a NaN is empty.
     """
     mask = np.zeros(shape, bool)
     if np.isfinite(box).all():

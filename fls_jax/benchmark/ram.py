@@ -1,4 +1,4 @@
-"""Where objects stand on the screen, from the emulator's 128 bytes of memory.
+"""Positions of objects on the screen, from the emulator's 128 bytes of memory.
 
 Which byte holds what is public knowledge of these games' programs (Anand et al. 2019; Delfosse et al. 2023).
 Sizes and offsets were measured on screens; tests/benchmark/test_ram.py states how often a box holds its
@@ -28,7 +28,7 @@ def pong(ram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def breakout(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`ball` and `paddle`, as wide as it is at first; the ball is nowhere before it is served."""
+    """`ball` and `paddle` (at its initial width); there is no ball before it is served."""
     top = ram[:, 101] + 9
     return {
         "ball": _box(top, ram[:, 99] - 48, 4, 2, there=(ram[:, 101] > 0) & (top < 193)),
@@ -37,7 +37,7 @@ def breakout(ram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def space_invaders(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`player`, and `alien`, 36 of them: six rows, the uppermost last in memory, a bit each."""
+    """`player`, and 36 of `alien`: six rows, the uppermost last in memory, one bit each."""
     aliens = [
         _box(
             31 + 2 * ram[:, 16] + 18 * row,
@@ -53,7 +53,7 @@ def space_invaders(ram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def ms_pacman(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`player`, and `ghost`, four of them."""
+    """`player`, and four of `ghost`."""
     ghosts = [_box(ram[:, 12 + n] + 1, ram[:, 6 + n] - 12, 10, 8, there=ram[:, 6 + n] > 0) for n in range(4)]
     return {
         "player": _box(ram[:, 16] + 1, ram[:, 10] - 13, 10, 10, there=ram[:, 10] > 0),
@@ -62,7 +62,7 @@ def ms_pacman(ram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def seaquest(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`player`; `enemy`, up to three in each of four lanes, a bit each; `diver`, one a lane."""
+    """`player`; `enemy`, up to three in each of four lanes, one bit each; `diver`, one per lane."""
     enemies, divers = [], []
     for lane in range(4):
         top = 64 + 24 * lane
@@ -85,7 +85,7 @@ DECODERS: dict[str, Decoder] = {
     "MsPacman": ms_pacman,
     "Seaquest": seaquest,
 }
-"""The games whose memory we read, in EnvPool's spelling."""
+"""Decoders by game, in EnvPool's spelling."""
 
 
 def _box(
@@ -98,7 +98,7 @@ def _box(
 
 
 def _cut(boxes: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Boxes without what lies above row `first` or from row `end` on; NaN where nothing is left."""
+    """Cut boxes to the rows from `first` to before `end`; NaN if nothing is left."""
     top = np.maximum(boxes[..., 0], first)
     height = np.minimum(boxes[..., 0] + boxes[..., 2], end) - top
     cut = np.stack([top, boxes[..., 1], height, boxes[..., 3]], axis=-1)

@@ -1,6 +1,6 @@
 """The files of a comparison, in RUN/saliency/<set>/: frames, maps, values, scores, summary.
 
-Each method's files are written when it is done; those that are there under the same settings stay.
+Each method's files are written when it is done. Existing files of the same settings are kept.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ COLUMNS = ("agent", "method", "target", "metric", "value", "low", "high", "n")
 UNTRAINED = "untrained"
 FRAMES = "frames.npz"
 REFERENCES = ("random",)
-"""Methods that every other is also told as a difference to, on the same frames."""
+"""Methods to which all others are also compared by differences on the same frames."""
 
 
 class Measured(NamedTuple):
-    """What was measured of one method of one agent.
+    """The measurements of one method on one agent.
 
-    values: by target, numbers [B] by metric, one a frame. totals: by target, (value, low, high, n) by metric,
-    of numbers that no frame has by itself.
+    values: by target, numbers [B] by metric, one per frame. totals: by target, (value, low, high, n) by
+    metric, for numbers that are not defined on single frames.
     """
 
     values: dict[str, dict[str, np.ndarray]]
@@ -44,11 +44,11 @@ class Results:
 
     @property
     def frames_file(self) -> Path:
-        """The frames that all methods see."""
+        """The file of the frames that all methods share."""
         return self.folder / FRAMES
 
     def begin(self, fresh: bool) -> Path | None:
-        """Make the folder ready; returns where results of other settings, or with `fresh` any, are kept."""
+        """Prepare the folder. Returns where results of other settings (with `fresh`: any) were moved."""
         former = None
         if fresh or (self.folder.exists() and not self._is_same()):
             former = set_aside(self.folder)
@@ -59,11 +59,11 @@ class Results:
         return former
 
     def is_done(self, agent: str, method: str) -> bool:
-        """Whether a method's numbers are there."""
+        """Whether a method's numbers are written."""
         return self._values_file(agent, method).exists()
 
     def write_maps(self, agent: str, method: str, maps: dict[Target, np.ndarray]) -> None:
-        """Maps [B, H, W] by target, compressed: float16, shares of `scale`, their largest absolute value."""
+        """Write maps [B, H, W] by target, as float16 divided by `scale`, their largest absolute value."""
         arrays: dict[str, Any] = {}
         for target, each in maps.items():
             scale = float(np.abs(each).max()) or 1.0
@@ -76,7 +76,7 @@ class Results:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def write(self, agent: str, method: str, measured: Measured) -> None:
-        """A method's numbers."""
+        """Write a method's numbers."""
         arrays: dict[str, Any] = {
             f"{t}|{m}": v for t, values in measured.values.items() for m, v in values.items()
         }
@@ -87,7 +87,7 @@ class Results:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def read(self, agent: str, method: str) -> Measured:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         measured = Measured({}, {})
         with np.load(self._values_file(agent, method), allow_pickle=False) as stored:
             for name in stored.files:
@@ -100,14 +100,14 @@ class Results:
         return measured
 
     def write_tables(self, table: pd.DataFrame) -> None:
-        """scores.csv and scores.parquet."""
+        """Write scores.csv and scores.parquet."""
         with part_of(self.folder / "scores.csv") as part:
             table.to_csv(part, index=False, float_format="%.6g")
         with part_of(self.folder / "scores.parquet") as part:
             table.to_parquet(part, index=False)
 
     def write_summary(self, content: dict[str, Any]) -> None:
-        """summary.json: the identity, and what is given."""
+        """Write summary.json: the identity and `content`."""
         text = json.dumps(self.identity | content, indent=2) + "\n"
         write_whole(self.folder / "summary.json", text)
 
@@ -123,9 +123,9 @@ class Results:
 
 
 def to_table(measured: dict[tuple[str, str], Measured], episodes: np.ndarray) -> pd.DataFrame:
-    """The long table of all (agent, method): one row a target and metric, with 95 % intervals over games.
+    """The long table of all (agent, method): one row per target and metric, with 95 % intervals over games.
 
-    Beside each method stand its differences, frame by frame, to `random` and to itself on the untrained
+    Each method also has rows for its differences, frame by frame, to `random` and to itself on the untrained
     network (`greydanus - random`, `greydanus - untrained`), with paired intervals.
     """
     rows: list[tuple[Any, ...]] = []
@@ -147,7 +147,7 @@ def to_table(measured: dict[tuple[str, str], Measured], episodes: np.ndarray) ->
 def _references(
     measured: dict[tuple[str, str], Measured], agent: str, method: str, target: str
 ) -> dict[str, dict[str, np.ndarray]]:
-    """What a method's numbers are held against."""
+    """The references with which a method is compared."""
     pairs = {name: (agent, name) for name in REFERENCES if name != method}
     if not agent.endswith(UNTRAINED):
         pairs |= {UNTRAINED: (f"{agent} {UNTRAINED}", method)}

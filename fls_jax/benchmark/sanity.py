@@ -1,8 +1,8 @@
-"""Cascading randomisation: does a map change when the network forgets, layer by layer? (Adebayo et al. 2018)
+"""Cascading randomisation: does a map change as layers are randomised one by one? (Adebayo et al. 2018)
 
-From the heads down each layer's parameters are replaced by fresh ones and stay so. A map that stays the same
-does not depend on what the network has learnt there. Attention stands below the heads and the dense layer: by
-its place in the network, and not by any fault, it cannot change before its own layer or one below it does.
+From the heads down, each layer's parameters are replaced by fresh ones, cumulatively. A map that does not
+change does not depend on what the network has learnt there. Attention is computed before the dense layer and
+the heads. It can therefore only change when its own or an earlier layer does; this is no fault of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def layers(spec: NetworkSpec) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """A network's layers from the heads down: the paths of the parameters that each owns."""
+    """A network's layers from the heads down: the paths of each layer's parameters."""
     found: dict[str, tuple[tuple[str, ...], ...]] = {
         "heads": (("policy",), ("value",)),
         "dense": (("extractor", "dense"),),
@@ -37,7 +37,7 @@ def layers(spec: NetworkSpec) -> dict[str, tuple[tuple[str, ...], ...]]:
 
 
 def cascade(params: Params, fresh: Params, spec: NetworkSpec) -> Iterator[tuple[str, Params]]:
-    """Each layer from the heads down, with the parameters once it and all above it are fresh."""
+    """Each layer from the heads down, with parameters in which it and all above it are randomised."""
     for name, paths in layers(spec).items():
         for path in paths:
             params = _replaced(params, fresh, path)
@@ -45,7 +45,7 @@ def cascade(params: Params, fresh: Params, spec: NetworkSpec) -> Iterator[tuple[
 
 
 def similarities(before: np.ndarray, after: np.ndarray) -> dict[str, np.ndarray]:
-    """How alike maps [B, H, W] are, by name of SIMILARITIES: float64 [B], NaN where a map is flat."""
+    """Similarities of maps [B, H, W] by name in SIMILARITIES: float64 [B], NaN if a map is constant."""
     return {name: measure(before, after) for name, measure in SIMILARITIES.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a method's maps, frame by frame."""
+"""The measurements of a method's maps, frame by frame."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fls_jax.benchmark.shape import correlation, effective_area, gini
 from fls_jax.saliency.question import Question
 
 Values = dict[str, np.ndarray]
-"""Numbers [B], one a frame, by metric; NaN where one is not measured or undefined."""
+"""Numbers [B], one per frame, by metric; NaN if not measured or undefined."""
 
 
 def mass_of(maps: np.ndarray, family: str) -> np.ndarray:
-    """Signed maps as mass: derivatives by their size, all others by their positive part."""
+    """Turn signed maps into mass: absolute values of derivatives, positive parts of all others."""
     return np.abs(maps) if family == "gradient" else np.maximum(maps, 0)
 
 
 def subset(total: int, wanted: int) -> np.ndarray:
-    """Numbers of at most `wanted` of `total` frames, evenly spread."""
+    """Indices of at most `wanted` of `total` frames, evenly spread."""
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).astype(int))
 
 
@@ -32,7 +32,7 @@ def shape_scores(mass: np.ndarray) -> Values:
 
 
 def object_scores(mass: np.ndarray, things: list[Thing]) -> Values:
-    """Where the mass lies, for each kind of object."""
+    """Measures of the mass on objects, for each kind."""
     values: Values = {}
     for kind in kinds_of(things):
         masks = masks_of(things, kind, len(mass), (mass.shape[1], mass.shape[2]))
@@ -47,7 +47,7 @@ def object_scores(mass: np.ndarray, things: list[Thing]) -> Values:
 
 
 def faithfulness_scores(question: Question, maps: np.ndarray, frames: Iterable[int]) -> Values:
-    """Insertion and deletion on some frames, which the question is about; NaN on the others."""
+    """Insertion and deletion on the frames of the question; NaN on the others."""
     chosen = np.array(list(frames))
     found = areas(question, maps[chosen])
     return {name: _spread(values, chosen, len(maps)) for name, values in found.items()}

@@ -1,4 +1,4 @@
-"""How alike two maps are, as sanity checks measure it (Adebayo et al. 2018): Spearman, SSIM, HOG. NumPy."""
+"""Similarity of two maps for sanity checks (Adebayo et al. 2018): Spearman, SSIM, HOG. NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BINS = 9
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rank correlation, ties at their mean rank: [B, H, W] twice -> float64 [B]; NaN where one is flat."""
+    """Rank correlation, ties at their mean rank: [B, H, W] twice -> float64 [B]; NaN if one is constant."""
     return correlation(
         *(rankdata(each.reshape(len(each), -1), axis=1)[..., None] for each in (first, second))
     )
@@ -23,8 +23,8 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def ssim(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Structural similarity (Wang et al. 2004): [B, H, W] twice -> float64 [B], 1 for maps that are the same.
 
-    Each map is first brought to [0, 1], as attribution maps have no common scale. In two dimensions, with the
-    paper's Gaussian window of std 1.5 over 11 pixels, K1 0.01 and K2 0.03; the mean leaves out 5 pixels at
+    Each map is first scaled to [0, 1], because attribution maps have no common scale. The window is the
+    paper's Gaussian of std 1.5 over 11 pixels, with K1 = 0.01 and K2 = 0.03. The mean leaves out 5 pixels at
     the border.
     """
     return np.array([_ssim(a, b) for a, b in zip(to_unit(first), to_unit(second), strict=True)])
@@ -44,7 +44,7 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 def hog_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Correlation of the maps' histograms of oriented gradients: [B, H, W] twice -> float64 [B].
 
-    NaN where a map has no gradient.
+    NaN if a map has no gradient.
     """
     features = (np.stack([hog(each) for each in to_unit(maps)])[..., None] for maps in (first, second))
     return correlation(*features)
@@ -73,6 +73,6 @@ def _hys(cells: np.ndarray, limit: float | None) -> np.ndarray:
 
 
 def to_unit(maps: np.ndarray) -> np.ndarray:
-    """Each map brought to [0, 1]; a flat one to 0: [B, H, W] -> float64 [B, H, W]."""
+    """Scale each map to [0, 1], a constant one to 0: [B, H, W] -> float64 [B, H, W]."""
     low, high = (of(maps.astype(float), axis=(1, 2), keepdims=True) for of in (np.min, np.max))
     return (maps - low) / np.where(high > low, high - low, 1)

@@ -1,4 +1,4 @@
-"""Whole games with the attention replaced, the same games for each, and the table that they make.
+"""Plays the same whole games with each replacement of attention, and writes a table of the results.
 
 `evaluation/<env_step>-<mode>-<replacement>.json` for each, `attention/<env_step>-<mode>.json` for the table.
 """
@@ -40,13 +40,13 @@ def evaluate_attention(
     fresh: bool = False,
     out: Path | None = None,
 ) -> Path | None:
-    """Play the same games with each of the named replacements and print the table of what that changes.
+    """Play the same games with each of the named replacements and print a table of the differences.
 
-    names: `trained`, which is always among them, and what fls_jax.networks.replacement.make_replacement has.
+    names: `trained`, which is always included, and names of fls_jax.networks.replacement.make_replacement.
     Rows of an earlier table of the same games and parameters are kept, unless fresh. out: the folder for
     evaluations and table, in place of the run's (of a run that cannot be written).
-    Returns the table's path, None where a signal stopped it: the same call goes on. Raises UserError for
-    whatever the user can put right.
+    Returns the table's path, or None after a signal; the same call then resumes. Raises UserError for errors
+    that the user can correct.
     """
     agent = load_agent(run_dir, step)
     settings = settings.validated(agent.game)
@@ -87,20 +87,20 @@ def evaluate_attention(
 
 
 def names_in(table: Path, agent: Agent, settings: EvaluationSettings) -> tuple[str, ...]:
-    """The replacements of an earlier table of the same games and parameters; none where there is no such."""
+    """The replacements in an earlier table of the same games and parameters; empty if there is none."""
     same = {"parameters": agent.fingerprint, **settings.to_json()}
     try:
         content = json.loads(table.read_text())
         matches = all(content.get(name) == value for name, value in same.items())
         return tuple(content["replacements"]) if matches else ()
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
-        return ()  # no table, or a damaged one, which is written anew
+        return ()  # no table, or a damaged one, which is replaced
 
 
 def compared(results: Results, name: str) -> dict[str, Any]:
-    """The games with a replacement beside those as trained: mean, difference with its 95 % interval.
+    """Compare the games with a replacement with the trained ones: mean, difference with 95 % interval.
 
-    Games pair by environment and round, which have a seed in common: those are what is resampled.
+    Games are paired by environment and round, which share a seed. The bootstrap resamples these pairs.
     """
     summary = results[name]["summary"]
     normalised = summary.get("human_normalised") or {}
@@ -128,21 +128,21 @@ def _by_game(result: dict[str, Any]) -> dict[tuple[int, int], float]:
 
 
 def _check(agent: Agent, names: Sequence[str]) -> None:
-    """UserError for what cannot be replaced."""
+    """Raise UserError for a replacement that is impossible."""
     try:
         for name in names:
             check_name(name)
     except ValueError as error:
         raise UserError(f"--attention: {error}") from error
     if agent.spec.attention is None and len(names) > 1:
-        raise UserError(f"{agent.network} has no attention that could be replaced: leave --attention out.")
+        raise UserError(f"{agent.network} has no attention to replace: leave --attention out.")
 
 
 def _play_for_frames(agent: Agent, settings: EvaluationSettings) -> np.ndarray | None:
-    """Frames of the agent at play, with progress; None where a signal came."""
+    """Frames of the agent at play, with progress; None after a signal."""
     title = f"{agent.game} {agent.config.variant} step {agent.step:,}: frames"
     with (
-        StopFlag("this step", "nothing was written yet") as stop,
+        StopFlag("this step", "nothing has been written yet") as stop,
         ProgressDisplay(title, attention_use.STEPS, "playing ...") as display,
     ):
         return attention_use.frames_of_play(
@@ -151,7 +151,7 @@ def _play_for_frames(agent: Agent, settings: EvaluationSettings) -> np.ndarray |
 
 
 def print_table(content: dict[str, Any]) -> None:
-    """The table of an `attention/` file, for the terminal."""
+    """Print the table of an `attention/` file."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("attention", "return", "less trained", "95% interval", "human-norm.", "KL (nats)", "|dV|"):
         table.add_column(column, justify="left" if column == "attention" else "right", no_wrap=True)
@@ -165,7 +165,7 @@ def print_table(content: dict[str, Any]) -> None:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """A replacement's row as texts, in the order of the table."""
+    """The texts of a replacement's row, in the order of the table."""
     difference, interval = "", ""
     if "difference" in row:
         difference = f"{row['difference']:+,.1f}"

@@ -1,7 +1,7 @@
-"""Is attention used? What its map looks like, and what becomes of the policy where others stand in for it.
+"""Is attention used? Statistics of its map, and the change of the policy when the map is replaced.
 
-Frames come from the trained agent at play. Half of them (every other) are the reference that replacements
-are made of, the other half are looked at.
+Frames come from the trained agent at play. Every other frame belongs to the reference from which replacements
+are made; the statistics use the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fls_jax.saliency.projection import project
 from fls_jax.statistics.clusters import cluster_means
 
 STEPS, EVERY = 1024, 16
-"""Agent steps that every environment plays for frames, and how many lie between two frames."""
+"""Agent steps that every environment plays, and the distance between two frames that are used."""
 _ENVIRONMENTS = 16
 
 
@@ -31,7 +31,7 @@ def frames_of_play(
 ) -> np.ndarray | None:
     """Observations uint8 [T, 16, 84, 84, 4] of the agent at play, every 16th of 1,024 steps; None if stopped.
 
-    The games have seeds of their own, behind those that are evaluated. shown: called with steps done.
+    The games' seeds follow those of the evaluation. shown: called with the number of steps done.
     """
     seed = settings.round_seed(settings.rounds)
     limit = settings.max_steps(agent.game)
@@ -53,7 +53,7 @@ def frames_of_play(
 
 
 def split(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(reference [R, 84, 84, 4], looked at [B, 84, 84, 4], the game that each of the latter is of [B])."""
+    """(reference [R, 84, 84, 4], frames for statistics [B, 84, 84, 4], the game of each of these [B])."""
     looked = frames[1::2]
     games = np.tile(np.arange(looked.shape[1]), len(looked))
     return frames[::2].reshape(-1, *frames.shape[2:]), looked.reshape(-1, *frames.shape[2:]), games
@@ -62,10 +62,10 @@ def split(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def compare_policies(
     trained: Agent, replaced: Agent, frames: np.ndarray, games: np.ndarray
 ) -> dict[str, Any]:
-    """How another attention changes policy and value on the same frames, means with 95 % intervals.
+    """The change of policy and value under another attention on the same frames: means, 95 % intervals.
 
     kl: KL(pi_trained || pi_replaced) in nats. value_change: |V_trained - V_replaced|. same_action: share of
-    frames whose most probable action stays. Intervals resample the games [B] that frames [B, ...] are of.
+    frames whose most probable action stays the same. Intervals resample the frames' games [B].
     """
     ours, theirs = trained(frames), replaced(frames)
     log_p, log_q = (log_softmax(each.logits.astype(np.float64), axis=1) for each in (ours, theirs))
@@ -82,19 +82,19 @@ def compare_policies(
 
 
 def map_statistics(agent: Agent, frames: np.ndarray) -> dict[str, float | None]:
-    """What an agent's map looks like on frames uint8 [B, 84, 84, 4], means over the frames.
+    """Statistics of an agent's map on frames uint8 [B, 84, 84, 4], as means over the frames.
 
     mean, max: of the map's values. effective_area: exp(entropy) of the map as a distribution over its
-    positions, as a share of them: 1 where it is flat. gini: of its values, 0 where it is flat.
-    correlation_with_mean: with its own mean over all frames, None where a map does not vary.
-    correlation_with_uniform: of the painted map with a uniform one's, None where that is flat.
-    Positions whose gate nothing depends on (networks.geometry.positions_read) are left out, but for the last.
+    positions, as a share of their number: 1 for a constant map. gini: of its values, 0 for a constant map.
+    correlation_with_mean: with its own mean over all frames, None for a constant map.
+    correlation_with_uniform: of the drawn map with a drawn uniform one, None if the latter is constant.
+    All but the last leave out positions that no later layer reads (networks.geometry.positions_read).
     """
     attention = agent(frames).attention.astype(np.float64)
     read = positions_read(agent.spec)
     maps = attention[:, :read, :read].reshape(len(frames), -1)
     uniform = np.asarray(project(np.ones((1, *attention.shape[1:]), np.float32), agent.spec)).ravel()
-    # Painting is linear, and so is the covariance with one fixed picture: block by block, to save memory.
+    # Drawing and the covariance with a fixed picture are linear: computed block by block to save memory.
     painted = [
         _correlations(np.asarray(project(block, agent.spec)).reshape(len(block), -1), uniform)
         for block in np.array_split(attention.astype(np.float32), max(1, len(frames) // 64))
@@ -123,7 +123,7 @@ def _gini(maps: np.ndarray) -> np.ndarray:
 
 
 def _correlations(maps: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Pearson's, of each row with `other`; NaN where one of them does not vary."""
+    """Pearson's correlation of each row with `other`; NaN if one of them is constant."""
     rows = maps - maps.mean(axis=1, keepdims=True)
     fixed = other - other.mean()
     scale = np.sqrt((rows**2).sum(axis=1) * (fixed**2).sum())

@@ -1,9 +1,8 @@
-"""The evaluation job: agent -> rounds of games -> one JSON; stops at a signal and goes on where it was.
+"""The evaluation job: plays rounds of games and writes one JSON. It stops at a signal and can be resumed.
 
-The games are played in rounds, each by fresh environments with seeds of their own. A round is a function
-of the parameters and the settings alone, so one that was interrupted is played anew with the very same
-games: long games are not lost more often than short ones, and an evaluation that was stopped ends, on the
-same machine, with the same result as one that was not.
+Every round uses fresh environments with new seeds. A round depends only on the parameters and the settings,
+so an interrupted round is played again with the same games. Long games are therefore not lost more often than
+short ones, and a stopped evaluation gives, on the same machine, the same result as one that was not.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ def evaluate(
 ) -> Path | None:
     """Play whole games with a run's agent and write `evaluation/<env_step>-<mode>.json` in its folder.
 
-    Returns the result's path, or None where a signal stopped the evaluation: the same call, not fresh, goes
-    on. step: the checkpoint, the latest by default. fresh: set an earlier result, finished or not, aside.
-    out: the folder for the result, in place of the run's `evaluation/` (of a run that cannot be written).
-    Raises UserError for whatever the user can put right.
+    Returns the result's path, or None after a signal; the same call without `fresh` then resumes. step: the
+    checkpoint, the latest by default. fresh: rename an earlier result, finished or not. out: the folder for
+    the result instead of the run's `evaluation/`, for a run that cannot be written. Raises UserError for
+    errors that the user can correct.
     """
     return evaluate_agent(run_dir, load_agent(run_dir, step), settings, fresh, out)
 
 
 def result_path(run_dir: Path, agent: Agent, settings: EvaluationSettings) -> Path:
-    """`evaluation/<env_step>-<mode>.json`, `-<replacement>` behind the mode where attention is replaced."""
+    """`evaluation/<env_step>-<mode>.json`, with `-<replacement>` after the mode if attention is replaced."""
     words = [str(agent.step), settings.mode]
     words += [agent.attention.replace(":", "-")] if agent.attention != TRAINED else []
     return run_dir / "evaluation" / f"{'-'.join(words)}.json"
@@ -61,8 +60,8 @@ def evaluate_agent(
     fresh: bool = False,
     out: Path | None = None,
 ) -> Path | None:
-    """As `evaluate`, with an agent at hand, as it was trained or with its attention replaced."""
-    with StopFlag("this step", "the rounds of games that were finished stand") as stop:
+    """As `evaluate`, for a loaded agent, whose attention may be replaced."""
+    with StopFlag("this step", "finished rounds of games are kept") as stop:
         settings = settings.validated(agent.game)
         games = f"{settings.num_envs:,} games"
         check_memory(settings.num_envs * GAME_BYTES, games, "lower --num-envs")
@@ -117,7 +116,7 @@ class _Job:
         return self.path
 
     def play(self) -> None:
-        """The rounds that are left, until a signal."""
+        """Play the remaining rounds, until a signal."""
         act = make_act(self.agent, self.settings.greedy)
         score = sum(game.score for game in self.part.games)
         with EvaluationProgress(
@@ -155,7 +154,7 @@ class _Job:
             pool.close()
 
     def check_seed(self) -> None:
-        """A warning where the agent was trained on these games."""
+        """Print a warning if the agent was trained on these games."""
         config, settings = self.agent.config, self.settings
         last = settings.round_seed(settings.rounds) - 1
         used = [seed for seed in environment_seeds(config, config.seed) if settings.seed <= seed <= last]
@@ -168,12 +167,12 @@ class _Job:
     def check_actions(self, num_actions: int) -> None:
         if num_actions != len(self.agent.actions):
             raise UserError(
-                f"{self.agent.game} has {num_actions} actions here, and the agent knows "
+                f"{self.agent.game} has {num_actions} actions here, and the agent has "
                 f"{len(self.agent.actions)} ({', '.join(self.agent.actions)})."
             )
 
     def identity(self) -> dict[str, Any]:
-        """What makes two evaluations the same."""
+        """The values by which two evaluations are the same."""
         agent = self.agent
         return {
             "game": agent.game,
@@ -203,7 +202,7 @@ class _Job:
             "trained_preprocessing": self.agent.preprocessing,
             "preprocessing": "envpool",
             "environment": "BreakoutInfinite" if infinite else self.agent.game,
-            # Human and random scores are of the game as it is.
+            # Human and random scores are for the unmodified game.
             "summary": summarise(self.part.games, None if infinite else self.agent.game),
             "seconds": round(self.part.seconds, 3),
             **self.part.sessions[-1],

@@ -1,4 +1,4 @@
-"""Plays one round: every environment its share of whole games, then it idles."""
+"""Plays one round: every environment plays its share of whole games, then idles."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Act = Callable[[np.ndarray, jax.Array, int], np.ndarray]
 class Game:
     """One finished game.
 
-    environment: 0 to N-1. number: which of its environment's games, from 0. score: raw return of the
-    whole game. steps: agent steps. seconds: wall clock. cut: ended by the limit of agent steps alone.
+    environment: 0 to N-1. number: of the game in its environment, from 0. score: raw return of the whole
+    game. steps: agent steps. seconds: wall clock. cut: ended only by the limit of agent steps.
     """
 
     environment: int
@@ -37,7 +37,7 @@ class Game:
     cut: bool
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the result file."""
+        """The game's entry in the result file."""
         return {
             "environment": self.environment,
             "game": self.number,
@@ -50,7 +50,7 @@ class Game:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Game:
-        """Read back what to_json gave."""
+        """The inverse of to_json."""
         keys = ("environment", "game", "return", "steps", "seconds", "cut")
         return cls(*(values[key] for key in keys))
 
@@ -58,7 +58,7 @@ class Game:
 def make_act(agent: Agent, greedy: bool) -> Act:
     """(observations uint8 [k, 4, 84, 84], key, t) -> actions int32 [k], sampled or the most probable.
 
-    Batches are padded to powers of two, so that few sizes are compiled.
+    Batches are padded to powers of two, so that only a few sizes are compiled.
     """
 
     def apply(params: Params, observations: jax.Array) -> NetworkOutput:
@@ -95,14 +95,14 @@ def play_round(
     ended: Callable[[Game], None],
     stop: Callable[[], bool],
 ) -> list[Game] | None:
-    """The first len(games) games of every environment of a fresh pool; None where `stop` said so.
+    """The first len(games) games of every environment of a fresh pool; None if `stop` returned True.
 
     The same pool, parameters and key give the same games.
 
     Args:
-        games: the numbers that an environment's games have in the whole evaluation.
+        games: the numbers of an environment's games in the whole evaluation.
         ended: called with every game that ends.
-        stop: asked before every step.
+        stop: called before every step.
     """
     observations = pool.reset()
     num_envs = len(observations)

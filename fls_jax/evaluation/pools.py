@@ -1,4 +1,4 @@
-"""Environments for evaluation: whole games told apart by environment, and those that are through idle."""
+"""Environments for evaluation: whole games, stepped by environment number; finished environments idle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fls_jax.atari.pool import AtariPool
 
 @runtime_checkable
 class EvaluationPool(Protocol):
-    """N games that are stepped by environment number."""
+    """N games, stepped by environment number."""
 
     num_actions: int
 
@@ -25,9 +25,9 @@ class EvaluationPool(Protocol):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Act in environments `ids`, int32 [k] and int32 [k]; the others idle.
 
-        Returns observations uint8 [k, 4, 84, 84] to act on next (of a new life or game where one ended),
-        raw rewards float [k], and bool [k] twice: whose game ended or was cut, and whose was cut, by the
-        limit alone (a game over at the limit is a game over).
+        Returns the next observations uint8 [k, 4, 84, 84] (of a new life or game where one ended), raw
+        rewards float [k], and two arrays bool [k]: games that ended or were cut, and games that were only
+        cut by the limit (a game over at the limit is a game over).
         """
         ...
 
@@ -71,7 +71,7 @@ class EnvPoolGames(AtariPool):
 def make_pool(
     game: str, infinite: bool, num_envs: int, seed: int, max_episode_steps: int, sticky_actions: float
 ) -> EvaluationPool:
-    """N games, environment i seeded with seed + i; BreakoutInfinite in place of Breakout if `infinite`."""
+    """N games; environment i has the seed seed + i. If `infinite`, BreakoutInfinite instead of Breakout."""
     if infinite:
         return InfiniteBreakoutPool(num_envs, seed, max_episode_steps, sticky_actions)
     return EnvPoolGames(game, num_envs, seed, max_episode_steps, sticky_actions)

@@ -1,4 +1,4 @@
-"""The terminal of an evaluation."""
+"""Progress of an evaluation in the terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fls_jax.process.display import ProgressDisplay, format_seconds
 
 
 class EvaluationProgress(ProgressDisplay):
-    """Shows games done, their mean return and the time left.
+    """Shows finished games, their mean return and the time left.
 
     Args:
-        title: what is evaluated.
-        total: games in all.
+        title: the name of the evaluation.
+        total: number of all games.
         done: games that earlier sessions finished; score: the sum of their returns.
     """
 
@@ -21,7 +21,7 @@ class EvaluationProgress(ProgressDisplay):
         self._before, self._done, self._score = done, done, score
 
     def add(self, score: float) -> None:
-        """A game has ended with this return."""
+        """Count a finished game with this return."""
         self._done += 1
         self._score += score
         if self._due(self._done):

@@ -22,10 +22,9 @@ STATISTICS = {"mean": mean, "median": median, "iqm": iqm}
 def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
     """Mean, population std, median, IQM of the returns, 95% intervals, lengths, human-normalised score.
 
-    The intervals come from 2,000 bootstrap resamples of the games, which are independent of each other; one
-    game has none (null).
-    game: for the human-normalised mean, median and IQM; None, or a game without published scores, gives
-    null.
+    The intervals come from 2,000 bootstrap resamples of the games, which are independent of each other. They
+    are null for a single game. game: for the human-normalised mean, median and IQM, which are null for None
+    and for games without published scores.
     """
     ordered = sorted(games, key=lambda g: (g.number, g.environment))
     returns = np.array([g.score for g in ordered])[:, None]
@@ -47,7 +46,7 @@ def summarise(games: list[Game], game: str | None) -> dict[str, Any]:
 
 @dataclass
 class PartFile:
-    """Finished rounds of an evaluation that is under way, a line each, safe on disk.
+    """Finished rounds of an unfinished evaluation, one line each, flushed to disk.
 
     The first line identifies the evaluation. A line `session` (older versions: `sitting`) names the code and
     the machine of the rounds after it. Locked for this process until `close`.
@@ -60,15 +59,15 @@ class PartFile:
     sessions: list[dict[str, Any]] = field(default_factory=list)
 
     def open(self, identity: dict[str, Any], session: dict[str, Any], fresh: bool = False) -> None:
-        """Lock the file and read what it holds; UserError where it is in use or of another evaluation.
+        """Lock and read the file. Raises UserError if it is in use or belongs to another evaluation.
 
-        fresh: set what it holds aside instead.
+        fresh: rename an existing file instead.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = open_locked(self.path, "a+b")
         except InUseError as error:
-            raise UserError(f"Another process is at this evaluation ({error}).") from error
+            raise UserError(f"Another process is running this evaluation ({error}).") from error
         try:
             if fresh and os.fstat(self._file.fileno()).st_size:
                 set_aside(self.path)
@@ -81,17 +80,17 @@ class PartFile:
             raise
 
     def add_round(self, games: list[Game], seconds: float) -> None:
-        """Keep a finished round."""
+        """Add a finished round."""
         self._add({"round": self.rounds, "seconds": seconds, "games": [game.to_json() for game in games]})
 
     def close(self, delete: bool = False) -> None:
-        """Unlock the file, and delete it where its content is elsewhere."""
+        """Unlock the file, and delete it if the result is written."""
         if delete:
             self.path.unlink(missing_ok=True)
         self._file.close()
 
     def _read(self, identity: dict[str, Any]) -> None:
-        """Take what the file holds; what a dying process left of its last line is cut off."""
+        """Read the file. A last line that a killed process left incomplete is removed."""
         self._file.seek(0)
         whole = self._file.read()
         whole = whole[: whole.rfind(b"\n") + 1]
@@ -127,7 +126,7 @@ class PartFile:
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """The content of a result file, None where there is none; UserError where it is damaged."""
+    """The content of a result file; None if there is none. Raises UserError if it is damaged."""
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict) or not isinstance(content.get("summary"), dict):
@@ -140,9 +139,9 @@ def read_result(path: Path) -> dict[str, Any] | None:
 
 
 def check_same(path: Path, stored: dict[str, Any], ours: dict[str, Any]) -> None:
-    """UserError with the difference where a file is of another evaluation.
+    """Raise UserError with the differences if a file belongs to another evaluation.
 
-    Results from before the parameters' fingerprint was kept are taken at their word.
+    For older results without a fingerprint of the parameters, the parameters are not compared.
     """
     ours = {name: value for name, value in ours.items() if name != "parameters" or name in stored}
     different = [f"{k}: {stored.get(k)} -> {v}" for k, v in ours.items() if stored.get(k) != v]
@@ -154,7 +153,7 @@ def check_same(path: Path, stored: dict[str, Any], ours: dict[str, Any]) -> None
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Write a result whole or not at all, a game a line."""
+    """Write a result atomically, with one game per line."""
     games = result.pop("games")
     head = json.dumps(result, indent=2)
     rows = ",\n    ".join(json.dumps(game) for game in games)

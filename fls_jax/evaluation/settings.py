@@ -1,4 +1,4 @@
-"""What is evaluated, as data; light to import."""
+"""The settings of an evaluation. This module imports no heavy library."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, Literal
 from fls_jax.config import MOST_ENVS
 from fls_jax.errors import UserError
 
-# The authors' limit for Breakout, where agents loop; elsewhere the emulator's own 400,000 frames.
+# The authors' limit for Breakout, where agents can loop; elsewhere the emulator's own 400,000 frames.
 _PAPER_BREAKOUT, _PAPER_OTHERS, _ALIGNED = 30_000, 100_000, 27_000
 _MOST_ROUNDS = 128
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """An evaluation: how many games, under which protocol."""
+    """An evaluation: number of games and protocol."""
 
     num_envs: int = 16
-    """Environments played side by side."""
+    """Environments played in parallel."""
     games_per_env: int = 512
-    """Games of each environment that count: exactly its first ones."""
+    """How many games of each environment count: always its first ones."""
     protocol: Literal["aligned", "paper"] = "aligned"
     """Longest game: aligned, 27,000 agent steps (108,000 frames); paper, 30,000 agent steps in Breakout and
     100,000 (400,000 frames) elsewhere."""
@@ -29,7 +29,7 @@ class EvaluationSettings:
     greedy: bool = False
     """Take the most probable action instead of sampling from the policy."""
     infinite_breakout: bool = False
-    """Play BreakoutInfinite: the wall comes back for ever (the paper's variant of Breakout)."""
+    """Play BreakoutInfinite: the wall is always rebuilt (the paper's variant of Breakout)."""
 
     @property
     def mode(self) -> str:
@@ -38,7 +38,7 @@ class EvaluationSettings:
 
     @property
     def total_games(self) -> int:
-        """Games that count."""
+        """Number of games that count."""
         return self.num_envs * self.games_per_env
 
     @property
@@ -66,7 +66,7 @@ class EvaluationSettings:
         return _PAPER_BREAKOUT if game == "Breakout" else _PAPER_OTHERS
 
     def validated(self, game: str) -> EvaluationSettings:
-        """These settings, or a UserError that names the value that cannot work."""
+        """Return these settings; raise UserError, naming the value, if one is impossible."""
         for name in ("num_envs", "games_per_env"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Pictures as arrays: saliency laid over a game, whole-pixel enlargement, text, tiles side by side."""
+"""Drawing on arrays: saliency over a game, enlargement by whole factors, text, tiles."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ BACKGROUND: Colour = (16, 17, 22)
 BRIGHT: Colour = (238, 240, 244)
 DIM: Colour = (150, 156, 170)
 
-# Share of the game's own light and shade that stays where saliency is largest.
+# Share of the game's own lightness that remains where saliency is largest.
 SHADE_KEPT = 0.4
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @cache
 def colour_map() -> np.ndarray:
-    """Viridis, float32 RGB [256, 3] in 0 ... 255: evenly lighter, also to colour-blind eyes."""
+    """Viridis, float32 RGB [256, 3] in 0 ... 255: uniform in lightness, also for colour-blind people."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     return cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1].astype(np.float32)
 
 
 @cache
 def diverging_map() -> np.ndarray:
-    """Blue over dark grey to orange, float32 RGB [256, 3] in 0 ... 255; for colour-blind eyes too."""
+    """Blue over dark grey to orange, float32 RGB [256, 3] in 0 ... 255; also for colour-blind people."""
     ends = np.array([(86, 180, 233), (40, 42, 48), (255, 165, 30)], np.float32)
     place = np.linspace(0, 2, 256)
     return np.stack([np.interp(place, (0, 1, 2), ends[:, c]) for c in range(3)], axis=1).astype(np.float32)
 
 
 def colours(saliency: np.ndarray, signed: bool = False) -> np.ndarray:
-    """The bare map: uint8 [H, W, 3]; saliency float [H, W], 0 ... 1, or signed -1 ... 1 with 0 dark grey."""
+    """The map alone, uint8 [H, W, 3]. saliency: float [H, W] in 0 ... 1, or signed in -1 ... 1."""
     place = (saliency + 1) / 2 if signed else saliency
     ramp = diverging_map() if signed else colour_map()
     return (ramp[(np.clip(place, 0, 1) * 255 + 0.5).astype(np.uint8)] + 0.5).astype(np.uint8)
@@ -47,14 +47,14 @@ def colours(saliency: np.ndarray, signed: bool = False) -> np.ndarray:
 def overlay(picture: np.ndarray, saliency: np.ndarray, signed: bool = False) -> np.ndarray:
     """Saliency drawn over a picture: uint8 [H, W, 3].
 
-    A pixel of saliency s goes the share s of the way from the game's hue to the map's, and (1 -
-    SHADE_KEPT) s of the way in lightness. So hue tells the saliency over black, white and any colour,
-    while light and shade go on telling the game. At 0 the picture is as it was.
+    At a pixel of saliency s, the hue moves by the share s from the game's to the map's, and the lightness by
+    the share (1 - SHADE_KEPT) s. So hue shows the saliency over black, white and any colour, while lightness
+    still shows the game. At s = 0 the picture is unchanged.
 
     Args:
         picture: uint8 [H, W, 3] RGB or [H, W] grey.
         saliency: float [H, W]; values outside 0 ... 1 count as 0 and 1.
-        signed: it lies between -1 and 1: its size is the share, its sign the end of the diverging map.
+        signed: saliency is in -1 ... 1; its size is the share, its sign selects the end of the diverging map.
     """
     if picture.ndim == 2:
         picture = cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)
@@ -70,7 +70,7 @@ def overlay(picture: np.ndarray, saliency: np.ndarray, signed: bool = False) -> 
 
 
 def magnify(picture: np.ndarray, factor: int) -> np.ndarray:
-    """Every pixel as a square of factor x factor: uint8 [H, W] or [H, W, 3], enlarged `factor` times."""
+    """Enlarge uint8 [H, W] or [H, W, 3] by `factor`: every pixel becomes a square."""
     return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
 
 
@@ -115,7 +115,7 @@ def write(
 
 
 def text_width(text: str, size: int, bold: bool = False) -> int:
-    """Pixels that a line takes."""
+    """The width of a line in pixels."""
     return cv2.getTextSize((0, 0), text, (0, 0), _font(), size, _weight(bold))[2]
 
 
@@ -124,20 +124,20 @@ def _weight(bold: bool) -> int:
 
 
 def scale_text(maximum: float | None) -> str | None:
-    """What stands in place of a scale: there is no map, or it has died; None where there is a scale."""
+    """The text instead of a scale: there is no map, or it has died. None if there is a scale."""
     if maximum is None:
         return "no attention"
     return f"saliency below {DEAD:g}" if maximum < DEAD else None
 
 
 class AgentTile:
-    """What is shown of one agent: its colour screen and its input side by side, its numbers beneath.
+    """The picture of one agent: its colour screen and its input side by side, its numbers below.
 
     Args:
         title: in bold above the pictures.
-        facts: beside it, with commas; the first are left out where there is no room for all.
-        maximum: the saliency that is drawn as 1, for the colour bar; None where there is no attention.
-        scale: what the bar is called. signed: it goes from -maximum over 0 to maximum.
+        facts: after the title, separated by commas; the first are dropped if the line is too short.
+        maximum: the saliency that is drawn as 1, for the colour bar; None if there is no attention.
+        scale: the label of the bar. signed: the bar goes from -maximum to maximum.
     """
 
     SCREEN_FACTOR, INPUT_FACTOR = 2, 5  # 210 and 84 rows both become 420
@@ -168,7 +168,7 @@ class AgentTile:
             write(self._empty, name, (x, self._TOP + self._SIDE + 22), 13, DIM)
 
     def _write_scale(self, maximum: float | None, scale: str, signed: bool, width: int = 112) -> int:
-        """The colour bar with its ends, flush right above the input; the x of its left end."""
+        """Draw the labelled colour bar, right-aligned above the input. Returns the x of its left end."""
         text = scale_text(maximum) or f"{maximum:.3g}"
         end = write(self._empty, text, (self.WIDTH - self._MARGIN, 29), 14, DIM, align="right")
         if scale_text(maximum):
@@ -182,7 +182,7 @@ class AgentTile:
     def draw(self, screen: np.ndarray, seen: np.ndarray, numbers: Sequence[str]) -> np.ndarray:
         """The tile, uint8 [HEIGHT, WIDTH, 3].
 
-        screen: uint8 [210, 160, 3]; seen: uint8 [84, 84, 3]; numbers: what to write under NUMBERS.
+        screen: uint8 [210, 160, 3]; seen: uint8 [84, 84, 3]; numbers: the values to write below NUMBERS.
         """
         image = self._empty.copy()
         image[self.SCREEN] = magnify(screen, self.SCREEN_FACTOR)

@@ -1,8 +1,8 @@
-"""The film of an agent at play: game and input side by side, saliency over both, its numbers beneath.
+"""The film of an agent at play: game and input side by side, saliency over both, numbers below.
 
-In two passes, because one maximum over the whole clip scales every frame: the agents play, then what
-they saw is drawn. Between the passes a screen is kept compressed, 1 to 4 kB of its 100, so that a clip
-takes little memory whatever its length; playing again would cost a second emulation.
+The film takes two passes, because every frame is scaled by the maximum over the whole clip: first the agents
+play, then the frames are drawn. Between the passes screens are kept compressed (1 to 4 kB of 100), so that a
+long clip takes little memory; playing again would cost a second emulation.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from fls_jax.saliency.projection import DEAD, SCREEN, Protocol, project, share_o
 
 MAX_AGENTS = 16  # 4 x 4 tiles just fit what decoders of H.264 must take (level 5.1)
 _BLOCK = 64
-_REFERENCE = 256  # steps of another game whose moments stand in for attention
+_REFERENCE = 256  # steps of another game whose attention replaces the agent's
 
 
 @dataclass(frozen=True)
 class Clip:
-    """T consecutive steps of an agent, each as the agent met it, before it acted.
+    """T consecutive steps of an agent, each recorded before it acted.
 
     screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [4, 84, 84], the oldest frame first.
     attention: float32 [T, h, w]. logits: float64 [T, A]. values: float32 [T]. entropies: float64 [T], of the
@@ -60,11 +60,11 @@ class Clip:
         return np.frombuffer(zlib.decompress(self.screens[t]), np.uint8).reshape(*SCREEN, 3)
 
     def observation(self, t: int) -> np.ndarray:
-        """What the agent saw at step t: uint8 [4, 84, 84], the oldest frame first."""
+        """The agent's input at step t: uint8 [4, 84, 84], the oldest frame first."""
         return np.frombuffer(zlib.decompress(self.inputs[t]), np.uint8).reshape(4, 84, 84)
 
     def observations(self) -> np.ndarray:
-        """All that the agent saw: uint8 [T, 4, 84, 84]."""
+        """All inputs of the agent: uint8 [T, 4, 84, 84]."""
         return np.stack([self.observation(t) for t in range(len(self.inputs))])
 
 
@@ -81,22 +81,22 @@ def film(
     map_only: bool = False,
     attention: str = TRAINED,
 ) -> Path:
-    """Film the agents of one or several runs of a game, each from the beginning of a game of its own.
+    """Film the agents of one or several runs of a game. Each plays its own game from the beginning.
 
     Args:
-        runs: run folders; several are shown as tiles of one picture.
+        runs: run folders; several appear as tiles of one picture.
         out: the MP4 file; None: see default_path.
         step: env_step of the checkpoints; None: the latest of each run.
-        steps: agent steps to play, one frame each; where a game ends the next one begins.
-        protocol: receptive fields that attention is painted through (see saliency/projection.py).
+        steps: agent steps to play, one frame each; when a game ends the next one begins.
+        protocol: receptive fields through which attention is drawn (see saliency/projection.py).
         seed: of the games and the sampled actions; each agent plays as it would alone.
         fps: frames a second.
         greedy: take the most probable action instead of sampling.
-        relative: draw attention less its mean over the clip, or less its value on the commonest patch.
-        map_only: the bare map in place of the agent's input, and the game as it is.
-        attention: what multiplies the features in its place (networks/replacement.py).
+        relative: draw attention minus its mean over the clip, or minus its value on the most frequent patch.
+        map_only: show the map alone instead of the agent's input, and the game without saliency.
+        attention: the replacement that multiplies the features (networks/replacement.py).
 
-    Returns the file's path. Raises UserError for what the user can put right.
+    Returns the file's path. Raises UserError for errors that the user can correct.
     """
     _check_numbers(steps, seed, fps)
     agents = load_agents(runs, step)
@@ -104,7 +104,7 @@ def film(
     words += [attention.replace(":", "-")] * (attention != TRAINED)
     out = out or default_path(Path(runs[0]), agents, protocol, greedy, words)
     if out.suffix.lower() != ".mp4":
-        raise UserError(f"--out is {out}; the film is an MP4 file: let its name end in .mp4.")
+        raise UserError(f"--out is {out}; the film is an MP4 file: give a name that ends in .mp4.")
     agents = [with_attention(agent, attention, seed) for agent in agents]
     with Movie(out, fps) as movie:
         clips = _play_all(agents, steps, seed, greedy)
@@ -119,9 +119,9 @@ def film(
 
 
 def with_attention(agent: Agent, name: str, seed: int) -> Agent:
-    """The agent with its attention replaced, by moments of a game of its own where those are needed.
+    """The agent with its attention replaced. If maps of other moments are needed, it first plays a game.
 
-    Raises UserError for what cannot be replaced.
+    Raises UserError for a replacement that is impossible.
     """
     try:
         if check_name(name) == TRAINED:
@@ -136,7 +136,7 @@ def with_attention(agent: Agent, name: str, seed: int) -> Agent:
 
 
 def _play_all(agents: Sequence[Agent], steps: int, seed: int, greedy: bool) -> list[Clip]:
-    """One clip after the other, with progress."""
+    """Play one clip after the other, with progress."""
     names = ", ".join(f"{agent.network} at step {agent.step:,}" for agent in agents)
     clips: list[Clip] = []
     with ProgressDisplay(f"{agents[0].game}, {names}", steps * len(agents), "playing ...") as display:
@@ -147,7 +147,7 @@ def _play_all(agents: Sequence[Agent], steps: int, seed: int, greedy: bool) -> l
 
 
 def load_agents(runs: Sequence[Path], step: int | None = None) -> list[Agent]:
-    """The agents of run folders; UserError where they play different games or are too many."""
+    """The agents of run folders. Raises UserError if they play different games or are too many."""
     if not 1 <= len(runs) <= MAX_AGENTS:
         raise UserError(f"{len(runs)} runs were given; a film shows 1 to {MAX_AGENTS}: leave some out.")
     agents = [load_agent(run, step) for run in runs]
@@ -155,7 +155,7 @@ def load_agents(runs: Sequence[Path], step: int | None = None) -> list[Agent]:
         if agent.game != agents[0].game:
             raise UserError(
                 f"{runs[0]} plays {agents[0].game} and {run} plays {agent.game}; a film shows agents of one "
-                "game: give runs of the same."
+                "game: give runs of the same game."
             )
     return agents
 
@@ -163,7 +163,7 @@ def load_agents(runs: Sequence[Path], step: int | None = None) -> list[Agent]:
 def default_path(
     run: Path, agents: Sequence[Agent], protocol: Protocol, greedy: bool, more: Sequence[str] = ()
 ) -> Path:
-    """Where a film goes unless told: `video/<env_step>.mp4` of the first run; words say what differs."""
+    """The default path: `video/<env_step>.mp4` of the first run, with words for options that differ."""
     words = [str(agents[0].step)]
     words += [f"{len(agents)}-agents"] if len(agents) > 1 else []
     words += ["paper"] if protocol == "paper" else []
@@ -179,9 +179,9 @@ def play(
     greedy: bool = False,
     report: Callable[[int], None] = lambda done: None,
 ) -> Clip:
-    """Let an agent play `steps` agent steps with its training's rules: lives, sticky actions, time limit.
+    """Let an agent play `steps` agent steps under its training's rules: lives, sticky actions, time limit.
 
-    report: called with the number of steps done after each. Raises UserError where the agent's game has
+    report: called after each step with the number of steps done. Raises UserError if the agent's game has
     another number of actions or its network's output is not finite.
     """
     config = agent.config
@@ -196,7 +196,7 @@ def play(
         screens=True,
     )
     if pool.num_actions != len(agent.actions):
-        raise UserError(f"{agent} knows {len(agent.actions)} actions and the game has {pool.num_actions}.")
+        raise UserError(f"{agent} has {len(agent.actions)} actions and the game has {pool.num_actions}.")
     random = np.random.default_rng(seed)
     screens, inputs, rows = [], [], []
     attention: np.ndarray | None = None
@@ -213,7 +213,9 @@ def play(
         attention[t] = output.attention[0]
         screens.append(zlib.compress(pool.screens[0].tobytes(), 1))
         inputs.append(zlib.compress(observations[0].tobytes(), 1))
-        noise = 0.0 if greedy else random.gumbel(size=len(logits))  # the largest sum is a sample of softmax
+        noise = (
+            0.0 if greedy else random.gumbel(size=len(logits))
+        )  # the index of the largest sum is a sample of the softmax
         action = int(np.argmax(logits + noise))
         played = pool.step(np.array([action], np.int32))
         reward = float(played.rewards[0])
@@ -248,7 +250,7 @@ def draw(
         clip = dataclasses.replace(clip, attention=less)
     maximum, signed = largest_saliency(agent, clip, protocol), relative != "none"
     if maximum is not None and maximum < DEAD and not signed:
-        print(f"Note: the attention of {agent} has died; its saliency, below {DEAD:g}, is drawn empty.")
+        print(f"Note: the attention of {agent} has died; its saliency is below {DEAD:g} and is not drawn.")
     facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
     facts += () if agent.attention == TRAINED else (f"attention {agent.attention}",)
     tile = AgentTile(agent.config.variant, facts, maximum, SCALE_NAMES[relative], signed)
@@ -285,7 +287,7 @@ class View(NamedTuple):
 def views(
     agent: Agent, clip: Clip, protocol: Protocol = "aligned", maximum: float | None = None
 ) -> Iterator[View]:
-    """The pictures of a clip, step by step; maximum: the saliency that counts as 1 (None or 0: as it is)."""
+    """The pictures of a clip, step by step. maximum: the saliency drawn as 1 (None or 0: not scaled)."""
     steps = len(clip.screens)
     blocks = _maps(agent, clip, protocol)
     for start in range(0, steps, _BLOCK):
@@ -297,14 +299,14 @@ def views(
 
 
 def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:
-    """The greatest size of a pixel's value in a clip; None for a network without attention."""
+    """The largest absolute value of a pixel in a clip; None for a network without attention."""
     if agent.spec.attention is None:
         return None
     return max(float(np.abs(maps).max()) for maps in _maps(agent, clip, protocol))
 
 
 def _maps(agent: Agent, clip: Clip, protocol: Protocol) -> Iterator[np.ndarray]:
-    """Saliency on the input, float32 [64, 84, 84] at a time; behind the clip's end it is 0."""
+    """Saliency on the input in blocks float32 [64, 84, 84]; after the clip's end it is 0."""
     for start in range(0, len(clip.attention), _BLOCK):
         block = clip.attention[start : start + _BLOCK]
         block = np.pad(block, ((0, _BLOCK - len(block)), (0, 0), (0, 0)))  # one shape, one compilation
@@ -316,7 +318,7 @@ _to_screen = jax.jit(to_screen)
 
 
 def _check_numbers(steps: int, seed: int, fps: int) -> None:
-    """UserError for options that cannot work."""
+    """Raise UserError for impossible options."""
     if steps < 1:
         raise UserError(f"--steps is {steps}; it must be at least 1.")
     if not 0 <= seed < 2**31:

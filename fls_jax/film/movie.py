@@ -1,4 +1,4 @@
-"""Frames to an MP4 file that every browser plays. The only file that imports av."""
+"""Writes frames to an MP4 file that every browser plays. No other module imports av."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _BT709: dict[str, Any] = {
     "color_trc": ColorTrc.BT709,
     "color_range": ColorRange.MPEG,
 }
-# Constant quality; `veryfast` draws this kind of picture, flat and sharp, as well as slower ones do.
+# Constant quality; for flat, sharp pictures `veryfast` is as good as slower presets.
 _ENCODER = {"preset": "veryfast", "crf": "18", "tune": "animation"}
 
 
 class Movie:
     """An MP4 file written frame by frame: H.264, yuv420p, BT.709, index in front (`faststart`).
 
-    A context manager. The frames go to `<path>.part`, which gets its own name at the end of the block
-    and is removed where the block, or the disk, fails: `path` is a whole movie or what it was before.
+    A context manager. Frames are written to `<path>.part`, which is renamed to `path` at the end of the
+    block, or removed if the block fails: `path` is always either a whole movie or unchanged.
 
     Args:
-        path: the file; its folder is made if missing, a file that is there is replaced at the end.
-        fps: frames a second, a whole number.
+        path: the file; its folder is created if missing, an existing file is replaced at the end.
+        fps: frames per second, a whole number.
 
-    Raises UserError where the file cannot be written.
+    Raises UserError if the file cannot be written.
     """
 
     def __init__(self, path: Path, fps: int) -> None:
@@ -58,7 +58,7 @@ class Movie:
         return self
 
     def add(self, frame: np.ndarray) -> None:
-        """The next frame: uint8 RGB [H, W, 3], H and W even and the same for all frames.
+        """Add a frame: uint8 RGB [H, W, 3], H and W even and the same for all frames.
 
         Raises ValueError for anything else.
         """
@@ -95,7 +95,7 @@ class Movie:
             setattr(self._stream.codec_context, name, value)
 
     def _write(self, picture: Any) -> None:
-        """Encode a picture, or None for what the encoder still holds."""
+        """Encode a picture; None flushes the encoder."""
         try:
             self._container.mux(self._stream.encode(picture))
         except OSError as error:

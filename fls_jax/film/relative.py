@@ -1,4 +1,4 @@
-"""A clip's attention less what does not change: what is left shows what attention reacts to."""
+"""A clip's attention minus its constant part: the rest shows what attention reacts to."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Relative = Literal["none", "mean", "background"]
 SCALE_NAMES: dict[Relative, str] = {
     "none": "saliency", "mean": "less its mean", "background": "less background",
 }  # fmt: skip
-"""What the colour bar is called."""
+"""Labels of the colour bar."""
 
 
 def relative_attention(
     attention: np.ndarray, frames: np.ndarray, spec: NetworkSpec, relative: Relative
 ) -> np.ndarray:
-    """Attention float32 [T, h, w] of a clip, less something: float32 [T, h, w], of either sign.
+    """Attention float32 [T, h, w] of a clip minus a reference: float32 [T, h, w], signed.
 
-    `none`: as it is. `mean`: less its mean over the clip at every position. `background`: less the mean at
-    that moment over the positions whose patch, of all four frames, is the clip's commonest.
-    frames: uint8 [T, 4, 84, 84], what the agent saw. Raises UserError for `background` where fields overlap.
+    `none`: unchanged. `mean`: minus the mean over the clip at every position. `background`: minus the mean
+    at that moment over the positions whose patch (in all four frames) is the most frequent in the clip.
+    frames: uint8 [T, 4, 84, 84], the agent's inputs. Raises UserError for `background` if fields overlap.
     """
     if relative == "none" or spec.attention is None:
         return attention
@@ -36,7 +36,7 @@ def relative_attention(
 
 
 def _patches(frames: np.ndarray, spec: NetworkSpec) -> np.ndarray:
-    """The pixels of every position of every frame as bytes: [T, h, w]."""
+    """The pixels of every position and frame as bytes: [T, h, w]."""
     field, stride, padding = attention_geometry(spec)
     if field != stride or padding:
         raise UserError(
@@ -50,14 +50,14 @@ def _patches(frames: np.ndarray, spec: NetworkSpec) -> np.ndarray:
 
 
 def _commonest(patches: np.ndarray) -> np.ndarray:
-    """bool [T, h, w]: where the patch is that of which there are most."""
+    """bool [T, h, w]: whether the patch is the most frequent one."""
     flat = [patch.tobytes() for patch in patches.ravel()]
     (content, _), *_ = Counter(flat).most_common(1)
     return np.array([patch == content for patch in flat]).reshape(patches.shape)
 
 
 def _background(attention: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """float32 [T]: mean over the common positions; where a frame has none, that of the whole clip."""
+    """float32 [T]: mean over the common positions; if a frame has none, the mean of the whole clip."""
     counts = common.sum(axis=(1, 2))
     sums = np.where(common, attention, 0).sum(axis=(1, 2), dtype=np.float64)
     whole = sums.sum() / counts.sum()

@@ -1,8 +1,8 @@
-"""The maps that a model's is held against: what a map scores for reasons that are not the agent's.
+"""Control maps, which show how much a map scores for reasons other than the agent.
 
-A map that knows nothing of the game scores well above chance once it is painted through receptive fields,
-because these overlap most in the middle of the screen, where people look. Each control takes away one such
-reason; `untrained` takes away only the training.
+Even a map that does not depend on the game scores well above chance once it is drawn through receptive
+fields: these overlap most in the middle of the screen, where people look. Each control isolates one such
+reason; `untrained` differs from the model only by the training.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CONTROLS = ("uniform", "centre", "other_trials", "frame_difference", "random", U
 
 
 def place(maps: ArrayLike, space: Space) -> Array:
-    """Maps float [B, 84, 84] of the observation where they are scored: float32 [B, H, W] of `space`.
+    """Maps float [B, 84, 84] of the observation in the `space` of the scores: float32 [B, H, W].
 
-    On the screen they are what saliency.projection.to_screen gives, but interpolated as a + f (b - a):
-    neighbours that are equal stay so to the last bit. Painted maps are made of plateaus, and an area under
-    the ROC curve counts ties one half; (1 - f) a + f b would break them, which can change a frame's AUC by
+    On the screen this equals saliency.projection.to_screen, but interpolates as a + f (b - a), so that equal
+    neighbours stay equal to the last bit. Drawn maps have plateaus, and the area under the ROC curve counts
+    ties as one half. Interpolating as (1 - f) a + f b would break ties, which can change a frame's AUC by
     0.03.
     """
     maps = jnp.asarray(maps, jnp.float32)
@@ -44,7 +44,7 @@ def place(maps: ArrayLike, space: Space) -> Array:
 
 
 def _neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `new_size` pixels the two of `size` that it lies between, and how far towards the second.
+    """For each of `new_size` pixels, the two of `size` that surround it and the weight of the second.
 
     int32, int32 and float32 [new_size]. Pixel centres are at half integers; an axis is mirrored at its ends.
     """
@@ -56,30 +56,30 @@ def _neighbours(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def network_maps(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol, space: Space) -> Array:
-    """Attention [B, h, w] painted through the network's geometry and placed: float32 [B, H, W]."""
+    """Attention [B, h, w] drawn through the network's receptive fields into `space`: float32 [B, H, W]."""
     return place(project(attention, spec, protocol), space)
 
 
 def uniform_map(spec: NetworkSpec, protocol: Protocol, space: Space) -> np.ndarray:
-    """`uniform`: attention of one everywhere, painted and placed as the network's own: float32 [H, W]."""
+    """`uniform`: attention of 1 at every position, drawn like the network's own: float32 [H, W]."""
     return np.asarray(place(controls.uniform_map(spec, protocol)[None], space)[0])
 
 
 def centre_map(space: Space) -> np.ndarray:
-    """`centre`: a Gaussian about the centre of the map, std H/4 and W/4: float32 [H, W], 1 at its centre."""
+    """`centre`: a Gaussian at the centre of the map with std H/4 and W/4: float32 [H, W], maximum 1."""
     return controls.centre_map(map_shape(space))
 
 
 def gaze_map(counts: np.ndarray, space: Space) -> np.ndarray:
     """`other_trials`: the gaze samples of the game's other trials, pooled and blurred: float32 [H, W].
 
-    counts: [H, W], how many samples fell on each pixel. Blurred as the fixations that maps are compared with.
+    counts: [H, W], the number of samples at each pixel. The blur is that of the fixations.
     """
     return np.asarray(blur_fixations(counts, SIGMA[space]))
 
 
 def frame_differences(stacks: ArrayLike, space: Space) -> Array:
-    """`frame_difference`: what moved between the last two planes of each stack, placed: float32 [B, H, W].
+    """`frame_difference`: change between the last two planes of each stack, in `space`: float32 [B, H, W].
 
     |newest - second newest| / 255 of uint8 [B, 84, 84, 4]. At a trial's first observation the second newest
     is black.
@@ -90,6 +90,6 @@ def frame_differences(stacks: ArrayLike, space: Space) -> Array:
 def random_maps(keys: Array, space: Space) -> Array:
     """`random`: each pixel of each frame uniform in [0, 1), independent: float32 [B, H, W].
 
-    keys: one random key a frame, [B].
+    keys: one random key per frame, [B].
     """
     return controls.random_maps(keys, map_shape(space))

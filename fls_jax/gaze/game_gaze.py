@@ -1,4 +1,4 @@
-"""Where people looked in the trials of a game: what gaze owes to the game and not to the moment."""
+"""Gaze of all trials of a game: the part of gaze that depends on the game and not on the moment."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class GameGaze:
     Args:
         trials: the game's trials.
         space: of the counts.
-        report: called with the number of trials read after each.
+        report: called after each trial with the number of trials read.
 
     Attributes:
-        counts: int64 [H, W] by trial number: how many samples of the whole trial fell on each pixel. A sample
-            counts once, though fixation maps of several observations have it.
+        counts: int64 [H, W] by trial number: the number of the trial's samples at each pixel. A sample counts
+            once, although it is in the fixation maps of several observations.
         problems: sentences on trials whose gaze cannot be read.
     """
 
@@ -38,18 +38,18 @@ class GameGaze:
             try:
                 self.counts[trial.id] = _counts(trial, space)
             except TrialError as error:
-                self.problems.append(f"trial {trial.id} adds nothing to other_trials: {error}")
+                self.problems.append(f"trial {trial.id} is left out of other_trials: {error}")
             report(done)
 
     def without(self, trial: int) -> np.ndarray | None:
-        """The summed counts of all other trials, int64 [H, W]; None where these have no sample."""
+        """The summed counts of all other trials, int64 [H, W]; None if they have no sample."""
         others = [counts for number, counts in self.counts.items() if number != trial]
         total = np.sum(others, axis=0) if others else np.zeros(1)
         return total if total.any() else None
 
 
 def _counts(trial: Trial, space: Space) -> np.ndarray:
-    # The run id is told by the pictures; without these, by the name <trial>_<run id>_<date>.
+    # The run id comes from the pictures or, without these, from the name <trial>_<run id>_<date>.
     match = _NAME.fullmatch(trial.name)
     if trial.gaze is None or match is None:
         raise TrialError(f"{trial.name} has no gaze file named <trial>_<run id>_<date>.txt")

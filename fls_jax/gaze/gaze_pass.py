@@ -1,7 +1,7 @@
-"""The gaze pass over one run: its agent's maps, and the controls, against where people looked in Atari-HEAD.
+"""The gaze pass over one run: scores its agent's maps, and controls, against human gaze from Atari-HEAD.
 
-Trials are scored one after the other, each written whole when it is done. One that cannot be read fails
-alone. A signal stops the pass with what is written so far; the same call goes on from there.
+Trials are scored one after the other, and each is written when it is done. A trial that cannot be read does
+not affect others. A signal stops the pass; the same call resumes after the trials already written.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from fls_jax.saliency.projection import DEAD
 
 @dataclass(frozen=True)
 class GazeSettings:
-    """How a pass scores.
+    """Settings of a gaze pass.
 
     trials: numbers of the trials; None for all of the run's game.
-    protocol: `aligned`, or `paper` for what was published: gaze one frame early, maxima taken in colour,
-        published geometry, sampled shuffled AUC.
+    protocol: `aligned`, or `paper`, as published: gaze one frame early, maxima taken in colour, published
+        geometry, sampled shuffled AUC.
     space: `screen` compares on 210x160, `input` on 84x84.
     step: the checkpoint; None for the latest.
-    controls: score the controls beside the model's map.
+    controls: also score the controls.
     """
 
     trials: tuple[int, ...] | None = None
@@ -59,14 +59,14 @@ class GazeSettings:
 
 
 class Atlas:
-    """A data set, and the gaze of its games, each read once however many runs are scored."""
+    """A data set and the gaze of its games. Each game is read once for all runs."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
         self._gaze: dict[tuple[str, Space], GameGaze] = {}
 
     def gaze(self, game: str, space: Space) -> GameGaze:
-        """Where people looked in all trials of a game."""
+        """The gaze of all trials of a game."""
         if (game, space) not in self._gaze:
             trials = self.dataset.select(game)
             with ProgressDisplay(f"Gaze of {game}", len(trials), "reading ...") as progress:
@@ -87,11 +87,11 @@ def score_run(
 ) -> dict[str, Any]:
     """Score one run's agent and write RUN/gaze/<protocol>-<space>/; returns the content of summary.json.
 
-    home: the folder for gaze/, in place of RUN.
+    home: the folder for gaze/, instead of RUN.
 
-    Where `stop` is set, what has been scored, if anything, is written, and the summary says that it is not
-    complete. Trials that were scored before under the same settings are kept, unless `fresh`.
-    Raises UserError where the run or the data cannot be used, or no trial could be scored.
+    If `stop` is set, the trials scored so far are written, and the summary has `complete: false`. Trials
+    already scored under the same settings are kept, unless `fresh`. Raises UserError if the run or the data
+    cannot be used, or no trial could be scored.
     """
     agent = load_agent(run_dir, settings.step)
     return _Pass(run_dir, agent, atlas, settings, stop, fresh).run(home or run_dir)
@@ -124,10 +124,10 @@ class _Pass:
             summary = self.identity() | self.summary()
             if self.statistics and writer.standing > self.statistics.keys():
                 writer.discard()
-                print(f"{folder} holds more trials ({len(writer.standing)}) and is left as it is.")
+                print(f"{folder} holds more trials ({len(writer.standing)}) and is left unchanged.")
             elif self.statistics:
                 for path in writer.publish(summary):
-                    print(f"Former results are kept in {path}")
+                    print(f"Earlier results are kept in {path}")
                 print(f"Written to {folder}")
         if not self.statistics and not self.stop:
             reasons = "; ".join(f"trial {t}: {entry['reason']}" for t, entry in self.entries.items())
@@ -135,18 +135,18 @@ class _Pass:
         return summary
 
     def keep(self, writer: ResultsWriter) -> None:
-        """Take over what was scored before."""
+        """Take over the trials that were scored before."""
         for trial in self.trials:
             if trial.id in writer.kept:
                 self.record(writer, *writer.kept[trial.id])
         if self.entries:
             print(
                 f"{self.title}: {len(self.entries)} of {len(self.trials)} trials are scored already "
-                "(--fresh scores them anew)"
+                "(--fresh scores them again)"
             )
 
     def score(self, writer: ResultsWriter) -> None:
-        """The trials that are left, until a signal."""
+        """Score the remaining trials, until a signal."""
         left = [trial for trial in self.trials if trial.id not in self.entries]
         for number, trial in enumerate(left, start=1):
             try:
@@ -161,7 +161,7 @@ class _Pass:
                 return
 
     def score_trial(self, trial: Trial, title: str) -> Scored:
-        """Open and score one trial; raises TrialError, and Stopped at a signal."""
+        """Open and score one trial. Raises TrialError, and Stopped after a signal."""
         begun = time.perf_counter()
         observations = open_trial(
             trial,
@@ -176,7 +176,7 @@ class _Pass:
                 bad = observations.data.first_undecodable
                 raise TrialError(
                     f"none of its {observations.asked} observations has all its pictures"
-                    + (f" (the first that does not decode is {bad})" if bad else "")
+                    + (f" (the first that cannot be decoded is {bad})" if bad else "")
                 )
             report = observations.report()
             seconds = time.perf_counter() - begun
@@ -203,7 +203,7 @@ class _Pass:
         return Scored(entry, scores)
 
     def shown_by(self, progress: ProgressDisplay) -> Callable[[int], None]:
-        """Shows each observation half done by the first pass over the trial, whole by the second."""
+        """A function that reports progress: each of the two passes counts for half an observation."""
         done = 0.0
 
         def advance(observations: int) -> None:
@@ -219,7 +219,7 @@ class _Pass:
             raise Stopped
 
     def record(self, writer: ResultsWriter, entry: dict[str, Any], scores: TrialScores | None = None) -> None:
-        """Write a trial, and keep what the summary needs of it."""
+        """Write a trial, and keep its statistics for the summary."""
         if scores is not None:
             statistics = trial_statistics(scores.values, entry["trial"])
             entry = entry | {"scores": trial_summary(statistics, self.scoring.maps)}
@@ -229,7 +229,7 @@ class _Pass:
         writer.add(entry, scores)
 
     def identity(self) -> dict[str, Any]:
-        """What makes two passes the same, trials apart."""
+        """The values by which two passes are the same, except for the trials."""
         agent, settings = self.agent, self.settings
         return {
             "game": agent.game,
@@ -253,12 +253,12 @@ class _Pass:
         }
 
     def is_dead(self, trial: int) -> bool:
-        """Whether the model's map was all but zero in a trial: its scores then mean nothing."""
+        """Whether the model's map is almost zero in a trial, so that its scores mean nothing."""
         peak = self.entries[trial].get("largest_saliency")
         return peak is not None and peak < DEAD
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json, what `identity` says apart."""
+        """The content of summary.json, without the entries of `identity`."""
         scored = sorted(self.statistics)
         statistics, differences = (
             [of_trial[trial] for trial in scored] for of_trial in (self.statistics, self.differences)
@@ -270,7 +270,8 @@ class _Pass:
         defined_somewhere = {
             name for name in self.scoring.maps if any(name not in self.entries[t]["notes"] for t in scored)
         }
-        # Where the two disagree it is a part of the one laid out as the other, and its metadata is its own.
+        # If the two disagree, the metadata is right: a part of one release is stored in the layout of the
+        # other.
         release = self.dataset.metadata_release or ("v1" if self.dataset.layout == "v1" else "v4")
         return {
             "dead_attention": bool(scored) and all(self.is_dead(trial) for trial in scored),

@@ -1,4 +1,4 @@
-"""The gaze job: run folders and a copy of Atari-HEAD -> scores, tables, and a study over many runs."""
+"""The gaze job: scores run folders against Atari-HEAD; writes tables and a study over many runs."""
 
 from __future__ import annotations
 
@@ -39,32 +39,33 @@ def gaze(
     fresh: bool = False,
     trial_filter: TrialFilter = ALL_TRIALS,
 ) -> list[dict[str, Any]]:
-    """Score runs against Atari-HEAD, print their tables, and with `out` write the study over all of them.
+    """Score runs against Atari-HEAD and print their tables. With `out`, also write a study over all runs.
 
-    Returns the contents of the summary.json files of the passes that were completed.
+    Returns the contents of the summary.json files of the completed passes.
 
     Args:
-        runs: run folders, or folders that hold some.
-        atari_head: the data set, as `open_dataset` takes it.
-        trials, space, step, controls: see GazeSettings; no trials are all of the run's game.
-        protocol: `aligned`, `paper`, or `both` one after the other; None is `aligned`, and with `out` `both`.
-        out: folder of the study, which has controls; results of runs that cannot be written go below it too.
-        video: also film every trial that was scored, to RUN/video/<env_step>-gaze-<trial>.mp4.
-        fresh: score anew what was scored before; former results are kept under another name.
-        trial_filter: which trials count, by how they were recorded; the others are as if they were not there.
+        runs: run folders, or folders that hold run folders.
+        atari_head: the data set, as for `open_dataset`.
+        trials, space, step, controls: see GazeSettings; no trials: all of the run's game.
+        protocol: `aligned`, `paper`, or `both`, one after the other. None: `aligned`, with `out` `both`.
+        out: folder of the study, which needs controls. Results of run folders that cannot be written also
+            go below it.
+        video: also film every scored trial, to RUN/video/<env_step>-gaze-<trial>.mp4.
+        fresh: score again; earlier results are kept under another name.
+        trial_filter: selects trials by how they were recorded; others are treated as absent.
 
-    Raises UserError where the data set or a run cannot be used. Of several runs, those of games that the data
-    set has not are left out with a note, and one that fails does not keep the others from being scored.
+    Raises UserError if the data set or a run cannot be used. Of several runs, those whose game is not in the
+    data set are left out with a note, and a run that fails does not affect the others.
     """
     if out is not None and not controls:
         raise UserError("A study shows every map beside its controls: leave out --no-controls or --out.")
     protocol = protocol or ("both" if out else "aligned")
     settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls)
-    with StopFlag("this batch of frames", "trials that were written stand") as stop:
+    with StopFlag("this batch of frames", "trials that were written are kept") as stop:
         dataset = open_dataset(atari_head).filtered(trial_filter)
         _show_problems(dataset)
         folders = _with_gaze(_expanded(runs), dataset)
-        if len(folders) > len(runs):  # found below a folder: said before anything is written into them
+        if len(folders) > len(runs):  # found below a folder: listed before anything is written into them
             print(f"{len(folders)} runs: {', '.join(map(str, folders))}", flush=True)
         if out is not None:
             make_folder(out)  # tried before the work
@@ -84,7 +85,7 @@ def gaze(
 
 
 class _Job:
-    """Passes over several runs: what was scored, and what failed."""
+    """Passes over several runs, with their results and failures."""
 
     def __init__(
         self, atlas: Atlas, stop: StopFlag, fresh: bool, video: bool, alone: bool, out: Path | None
@@ -95,7 +96,7 @@ class _Job:
         self.failures: list[str] = []
 
     def score(self, folder: Path, settings: GazeSettings) -> None:
-        """One pass; where it is one of several its failure is said and kept."""
+        """One pass. If it is one of several, a failure is printed and recorded."""
         try:
             summary = score_run(folder, self.atlas, settings, self.stop, self.fresh, self.home(folder))
             if not summary["trials"]["scored"]:
@@ -112,13 +113,13 @@ class _Job:
             print(self.failures[-1])
 
     def home(self, folder: Path) -> Path:
-        """Where a run's results go: into itself, and below `out` where it cannot be written."""
+        """The folder of a run's results: itself, or below `out` if it cannot be written."""
         if self.out is None or os.access(folder, os.W_OK):
             return folder
         return self.out / "runs" / folder.resolve().as_posix().strip("/").replace("/", "_")
 
     def film(self, folder: Path, settings: GazeSettings, summary: dict[str, Any]) -> None:
-        """A film of every trial that was scored; one that cannot be read fails alone."""
+        """Film every scored trial. One that cannot be read does not affect the others."""
         agent = load_agent(folder, summary["env_step"])
         suffix = "" if settings.protocol == "aligned" else f"-{settings.protocol}"
         failures = []
@@ -137,24 +138,24 @@ def _show_problems(dataset: Dataset) -> None:
     for problem in dataset.problems[:_MOST_PROBLEMS]:
         print(f"Note: {problem}")
     if len(dataset.problems) > _MOST_PROBLEMS:
-        print(f"Note: and {len(dataset.problems) - _MOST_PROBLEMS} more of the kind.")
+        print(f"Note: and {len(dataset.problems) - _MOST_PROBLEMS} more.")
 
 
 def _expanded(runs: Sequence[Path]) -> list[Path]:
-    """The run folders that are named or lie below, each once."""
+    """The run folders that are named or are below a named folder, without repetitions."""
     folders: list[Path] = []
     if not runs:
-        raise UserError("Name a run folder, or a folder that holds some: fls gaze RUN --atari-head DIR.")
+        raise UserError("Name a run folder, or a folder of run folders: fls gaze RUN --atari-head DIR.")
     for path in runs:
         found = find_runs(path)
         if not found:
-            raise UserError(f"{path} is not a run folder and holds none: there is no config.json.")
+            raise UserError(f"{path} is not a run folder and contains none: there is no config.json.")
         folders += found
     return list(dict.fromkeys(folders))
 
 
 def _with_gaze(folders: list[Path], dataset: Dataset) -> list[Path]:
-    """The runs whose game the data set has; a single run is left to `score_run`, which says more."""
+    """The runs whose game is in the data set. A single run is left to `score_run` and its message."""
     if len(folders) == 1:
         return folders
     kept = []
@@ -171,7 +172,7 @@ def _with_gaze(folders: list[Path], dataset: Dataset) -> list[Path]:
 
 
 def _game(folder: Path) -> str | None:
-    """The game of a run; None where its config.json cannot be used, which its own pass will say."""
+    """The game of a run; None if its config.json cannot be used, which its own pass will report."""
     run = RunFolder(folder)
     try:
         return TrainConfig.from_json(run.read_config(), str(run.config_file)).game

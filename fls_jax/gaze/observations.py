@@ -1,10 +1,10 @@
-"""What an agent would have seen at each step of a human's game, and where the human looked meanwhile.
+"""The observations that an agent would have had in a human's game, and the human's gaze at them.
 
 Atari-HEAD has every frame; an agent acts on every fourth. Observation k belongs to frame i = 4k and shows the
 maximum of frames i-1 and i (observation 0 shows frame 0 alone), grey, 84x84; its stack holds observations k-3
 to k, zeros before the first. Its gaze is that of the frames shown in the stack. Frames are counted from zero
-here, from one in the data set: the original compares the two without conversion, so its gaze is one frame too
-early; `protocol` chooses between what was published and what is right (Nikulin et al., arXiv 1908.02511).
+here and from one in the data set. The original code compares the two without conversion, so that its gaze is
+one frame early. `protocol` selects the correct or the published form (Nikulin et al., arXiv 1908.02511).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Space = Literal["screen", "input"]
 STACK = 4
 SKIP = 4
 GAZE_OFFSETS = (0, 1, 4, 5, 8, 9, 12, 13)
-"""How far back of observation i the frames lie that its stack shows, whose gaze counts."""
+"""Offsets, back from frame i, of the frames in an observation's stack; their gaze counts."""
 _T = TypeVar("_T")
 
 
@@ -50,17 +50,17 @@ class ObservationBatch(NamedTuple):
 def observation_frames(n: int) -> np.ndarray:
     """Zero-based frames i = 4k, int64 [K], at which a trial of `n` frames has observations.
 
-    All multiples of four below n, without the last if it is the last frame of the trial.
+    All multiples of four below n, except the last frame of the trial.
     """
     return np.arange(0, n - 1, SKIP, dtype=np.int64)
 
 
 def pixel_indices(xy: np.ndarray, space: Space) -> np.ndarray:
-    """Flat pixel of each gaze sample, int64 [S], row-major; -1 where it rounds to a place off the map.
+    """Flat pixel of each gaze sample, int64 [S], row-major; -1 if it rounds to a position off the map.
 
     Args:
         xy: float64 [S, 2]: x, y in pixels of the 160x210 screen.
-        space: ``screen`` for 210x160 maps, ``input`` for 84x84. Rounding is half to even, as Python's.
+        space: ``screen`` for 210x160 maps, ``input`` for 84x84. Halves are rounded to even.
     """
     (screen_height, screen_width), (height, width) = SCREEN, map_shape(space)
     x, y = xy[:, 0], xy[:, 1]
@@ -83,33 +83,33 @@ def open_trial(
     preprocessing: Preprocessing = "envpool",
     space: Space = "screen",
 ) -> TrialObservations:
-    """Read a trial, of its pictures only those that observations need.
+    """Read a trial, with only those pictures that observations need.
 
     Raises:
         TrialError: the trial cannot be read.
         ValueError: an unknown protocol, preprocessing or space.
     """
-    # Zero-based 4k-1 and 4k are 4k and 4k+1 in the data set.
+    # The zero-based frames 4k-1 and 4k have the numbers 4k and 4k+1 in the data set.
     data = read_trial(trial, wanted=lambda number: number % SKIP in (0, 1))
     return TrialObservations(data, protocol=protocol, preprocessing=preprocessing, space=space)
 
 
 class TrialObservations:
-    """The observations of one trial and their fixation maps. It can be gone through any number of times.
+    """The observations of one trial and their fixation maps. They can be iterated any number of times.
 
-    An observation whose stack needs a picture that is missing or does not decode is left out, and counted.
-    Missing gaze adds nothing to a fixation map; a frame without any has a map of zeros.
+    An observation is left out, and counted, if its stack needs a picture that is missing or cannot be
+    decoded. Missing gaze adds nothing to a fixation map; without any gaze the map is zero.
 
     Args:
-        data: the trial, as `read_trial` gives it.
-        protocol: ``paper`` matches the zero-based frame with the one-based number of the gaze file and takes
-            the maximum in colour; ``aligned`` corrects the first and does the second as `preprocessing` says.
-        preprocessing: ``envpool`` greys each frame and takes the maximum, ``baselines`` the other way round.
+        data: the result of `read_trial`.
+        protocol: ``paper`` matches the zero-based frame with the one-based number of the gaze file, and takes
+            the maximum in colour; ``aligned`` corrects the former and follows `preprocessing` in the latter.
+        preprocessing: ``envpool`` takes the maximum after conversion to grey, ``baselines`` before it.
         space: ``screen`` for fixation maps of 210x160, ``input`` for 84x84.
 
     Attributes:
         data: as given.
-        asked: observations of a trial of this length; those left out are among them.
+        asked: observations of a trial of this length, including those left out.
         space: as given.
     """
 
@@ -155,7 +155,7 @@ class TrialObservations:
         return counts.astype(np.int32).reshape(len(frames), height, width)
 
     def report(self) -> TrialReport:
-        """The account of the trial; whole once `batches` has been gone through, which finds bad pictures."""
+        """The report of the trial. It is complete after iterating `batches`, which finds bad pictures."""
         data, trial, gaze = self.data, self.data.trial, self.data.gaze
         asked = observation_frames(data.frames.length)
         complete = asked[self._complete()]
@@ -193,13 +193,13 @@ class TrialObservations:
         )
 
     def _sample_ranges(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the samples of each observation's eight frames begin and end, int64 [B, 8] both."""
-        # Frames before the first have numbers below one, which no sample has.
+        """First and last index of the samples of each observation's eight frames, int64 [B, 8] each."""
+        # Frames before the first get numbers below one, which no sample has.
         numbers = np.asarray(frames)[:, None] - np.array(GAZE_OFFSETS) + self._number_of_frame_0
         return tuple(np.searchsorted(self.data.gaze.number, numbers, side) for side in ("left", "right"))
 
     def _complete(self) -> np.ndarray:
-        """Whether each observation's stack has all its pictures, bool [K], as far as is known by now."""
+        """Whether each observation's stack has all its pictures, bool [K], as far as known so far."""
         there = np.zeros(self.data.frames.length + SKIP, bool)
         there[self.data.frames.numbers - 1] = True
         there[[number - 1 for number in self.data.undecodable]] = False
@@ -213,7 +213,7 @@ class TrialObservations:
         stacks = np.empty((batch_size, *INPUT, STACK), np.uint8)
         shown: list[np.ndarray] = []
         stack = np.zeros((*INPUT, STACK), np.uint8)
-        whole = STACK  # consecutive planes of the stack, newest first, that are there; zeros before the first
+        whole = STACK  # available consecutive planes of the stack, newest first; zeros before the first
         for i in observation_frames(self.data.frames.length):
             pictures = [self._picture(int(j)) for j in ((i - 1, i) if i else (i,))]
             stack = np.roll(stack, -1, axis=-1)
@@ -253,7 +253,7 @@ def _batch(frames: list[int], stacks: np.ndarray, shown: list[np.ndarray]) -> Ob
 
 
 def run_ahead(items: Iterator[_T], ahead: int = 2) -> Iterator[_T]:
-    """Draw `items` in a thread, up to `ahead` early; what they raise is raised in its turn."""
+    """Iterate `items` in a thread, up to `ahead` items early. Exceptions are raised in their place."""
 
     def draw() -> list[_T]:
         return list(islice(items, 1))

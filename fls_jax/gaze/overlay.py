@@ -1,4 +1,4 @@
-"""A film of the human's game: what was on the screen, where the human looked, and the agent's saliency."""
+"""A film of the human's game with the human's gaze and the agent's saliency."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fls_jax.process.interruption import StopFlag
 from fls_jax.saliency.projection import share_of
 
 FPS = 15
-"""One frame an observation at the speed that agents are filmed at: three times the human's."""
+"""One frame per observation at the speed of agents' films, three times the human's speed."""
 _FACTOR = 3
 _MARGIN, _TOP, _BOTTOM = 16, 44, 44
 _HEIGHT, _WIDTH = 210 * _FACTOR, 160 * _FACTOR
@@ -45,13 +45,13 @@ def film_trial(
     preprocessing: Preprocessing = "envpool",
     stop: StopFlag | None = None,
 ) -> Path | None:
-    """Film a trial: the human's screen, and the same under the agent's saliency, gaze on both.
+    """Film a trial: the human's screen, and the same with the agent's saliency, with gaze on both.
 
-    One frame an observation. Gaze is what the metrics compare with: the samples of the eight frames that the
-    observation's stack shows. One maximum over the trial scales every frame's saliency.
+    There is one frame per observation. The gaze is that of the metrics: the samples of the eight frames in
+    the observation's stack. Saliency is scaled by its maximum over the trial.
 
-    Returns the path, or None where `stop` was set: there is then no film. Raises TrialError where the trial
-    cannot be read, UserError where the film cannot be written.
+    Returns the path, or None if `stop` was set; then there is no film. Raises TrialError if the trial cannot
+    be read, UserError if the film cannot be written.
     """
     observations = open_trial(trial, protocol=protocol, preprocessing=preprocessing)
     looks = TrialPass(agent, protocol, "screen", controls=False)
@@ -79,7 +79,7 @@ def film_trial(
 def _pictures(
     agent: Agent, trial: Trial, protocol: Protocol, observations: TrialObservations, attended: Attended
 ) -> Iterator[np.ndarray]:
-    """The film's frames, one an observation, decoded again as they are drawn."""
+    """The film's frames, one per observation, decoded again as they are drawn."""
     picture = _Picture(agent, trial, protocol, attended.peaks.get(MODEL))
     start = 0
     for batch in observations.batches(_BATCH, screens=True):
@@ -96,9 +96,9 @@ def _pictures(
 
 
 class _Picture:
-    """The frame of a film: what stays, and what is drawn into it.
+    """The frame of a film: its constant part, and the drawing of each observation.
 
-    peak: the saliency that is drawn as 1; None where there is no map.
+    peak: the saliency that is drawn as 1; None if there is no map.
     """
 
     def __init__(self, agent: Agent, trial: Trial, protocol: Protocol, peak: float | None) -> None:
@@ -142,7 +142,7 @@ def _number(peak: float | None) -> str:
 
 
 def mark_gaze(image: np.ndarray, fixations: np.ndarray) -> None:
-    """Draw a dot with a rim on every fixated pixel, in place; the dots of a cluster have one rim.
+    """Draw a dot with a rim on every fixated pixel, in place; touching dots share one rim.
 
     image: uint8 [3 * 210, 3 * 160, 3]. fixations: counts [210, 160].
     """

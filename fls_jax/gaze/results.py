@@ -1,9 +1,9 @@
 """The files of a gaze pass: RUN/gaze/<protocol>-<space>/{frames.csv,frames.parquet,trials.json,summary.json}.
 
-They are written in a folder `<protocol>-<space>.part`, whole trials at a time, and take their place at the
-end, also at the end of a pass that was stopped. What was there before is kept as `<name>.old-<n>` unless it
-is all in the new results too. Trials that were scored before under the same settings are not scored again,
-wherever they lie; what `fresh` replaces is marked as superseded, and counts no more.
+They are written to a folder `<protocol>-<space>.part`, one whole trial at a time, and renamed at the end,
+also after a pass that was stopped. Earlier results are kept as `<name>.old-<n>`, unless the new results
+contain all of them. Trials scored before under the same settings are not scored again, in whichever folder
+they are. Results that `fresh` replaces are marked as superseded and no longer used.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Scored(NamedTuple):
 
 
 def to_rows(trial: int, scores: TrialScores, maps: Sequence[str]) -> pd.DataFrame:
-    """One row a frame and map, in that order; columns `trial, frame, map` and METRICS."""
+    """One row per frame and map, in that order; columns `trial, frame, map` and METRICS."""
     n, m, _ = scores.values.shape
     keys = {
         "trial": np.full(n * m, trial, np.int64),
@@ -58,7 +58,7 @@ def to_rows(trial: int, scores: TrialScores, maps: Sequence[str]) -> pd.DataFram
 
 
 def to_scores(rows: pd.DataFrame, maps: Sequence[str]) -> TrialScores:
-    """`to_rows` backwards; ValueError where rows are missing or out of order."""
+    """The inverse of `to_rows`. Raises ValueError if rows are missing or out of order."""
     values = rows[list(METRICS)].to_numpy(np.float32)
     frames = rows["frame"].to_numpy(np.int64)[:: len(maps)]
     if rows["map"].tolist() != list(maps) * len(frames):
@@ -67,13 +67,15 @@ def to_scores(rows: pd.DataFrame, maps: Sequence[str]) -> TrialScores:
 
 
 def read_scored(folder: Path, identity: dict[str, Any]) -> dict[int, Scored]:
-    """The trials that were scored under these settings in a folder of results, finished or not; else none."""
+    """The trials scored under these settings in a folder of results, finished or not; else none."""
     if (folder / _SUPERSEDED).exists() or not _is_under(folder, identity):
         return {}
     try:
         entries = {entry["trial"]: entry for entry in read_json(folder / TRIALS) if entry["scored"]}
         written = (folder / FRAMES).read_bytes()
-        lines = io.BytesIO(written[: written.rfind(b"\n") + 1])  # a pass that died may have cut the last
+        lines = io.BytesIO(
+            written[: written.rfind(b"\n") + 1]
+        )  # a killed pass may have left a truncated last line
         table = pd.read_csv(lines, dtype=dict.fromkeys(METRICS, np.float32))
         rows = dict(list(table.groupby("trial")))
         return {
@@ -85,7 +87,7 @@ def read_scored(folder: Path, identity: dict[str, Any]) -> dict[int, Scored]:
 
 
 def _is_under(folder: Path, identity: dict[str, Any]) -> bool:
-    """Whether a folder holds results that were made under these settings."""
+    """Whether a folder holds results of these settings."""
     try:
         summary = read_json(folder / SUMMARY)
         return {name: summary[name] for name in identity} == identity
@@ -102,13 +104,13 @@ class ResultsWriter:
     """Writes the results of one pass. A context manager, which locks the folder.
 
     Args:
-        folder: where the results will stand.
-        identity: the settings: results under the same ones are the same.
-        fresh: keep no trial that was scored before, now or later, and remove nothing former.
+        folder: the final folder of the results.
+        identity: the settings; results of the same settings are the same.
+        fresh: do not use trials scored before, now or later, and remove no earlier results.
 
     Attributes:
         kept: trials scored before under these settings, by number.
-        standing: of them, those in `folder` itself.
+        standing: those of them that are in `folder` itself.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], fresh: bool = False) -> None:
@@ -124,7 +126,7 @@ class ResultsWriter:
         with self._telling_of_the_disk(), contextlib.ExitStack() as files:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             files.enter_context(_locked(self.folder.with_name(f".{self.folder.name}.lock")))
-            # A pass that died leaves its trials behind; they go only when they stand in new results.
+            # A killed pass leaves its trials; they are removed only when new results contain them.
             self._leftovers = set_aside(self._part, self.folder.name)
             for former in [] if self._fresh else self._former():
                 scored = read_scored(former, self.identity)
@@ -147,7 +149,7 @@ class ResultsWriter:
                 shutil.rmtree(self._part)
 
     def add(self, entry: dict[str, Any], scores: TrialScores | None = None) -> None:
-        """Write one trial: its entry in trials.json, with its scores where it has any."""
+        """Write one trial: its entry in trials.json, and its scores if it has any."""
         with self._telling_of_the_disk():
             if scores is not None:
                 rows = to_rows(entry["trial"], scores, self.identity["maps"])
@@ -159,9 +161,9 @@ class ResultsWriter:
             self._write_json(TRIALS, self._trials)
 
     def publish(self, summary: dict[str, Any]) -> list[Path]:
-        """Put the results in their place; returns where former ones are kept.
+        """Rename the results to their final folder. Returns the folders of earlier results that are kept.
 
-        summary: the content of summary.json, the identity in it.
+        summary: the content of summary.json, including the identity.
         """
         with self._telling_of_the_disk():
             self._write_json(SUMMARY, summary)
@@ -175,11 +177,11 @@ class ResultsWriter:
             return [path for path in (replaced, self._leftovers) if path is not None and path.exists()]
 
     def discard(self) -> None:
-        """Write nothing: the results that stand hold these trials and more."""
+        """Write nothing: the existing results contain these trials and more."""
         self._trials = []
 
     def _former(self) -> list[Path]:
-        """Folders of results under this name, oldest first, those that stand last."""
+        """Folders of results of this name, oldest first, the current one last."""
         aside = re.compile(re.escape(self.folder.name) + r"\.old-([0-9]+)")
         found = [(aside.fullmatch(path.name), path) for path in self.folder.parent.iterdir() if path.is_dir()]
         older = [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
@@ -189,7 +191,7 @@ class ResultsWriter:
         return {entry["trial"] for entry in self._trials if entry["scored"]}
 
     def _replace(self, former: Path) -> None:
-        """Remove former results if all that is in them is in the new ones too; mark what `fresh` replaces."""
+        """Remove earlier results if the new ones contain all of them; mark those that `fresh` replaces."""
         if self._fresh:
             (former / _SUPERSEDED).touch()
             return

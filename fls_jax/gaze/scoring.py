@@ -1,7 +1,7 @@
 """All metrics of all maps of a batch of observations, in one compiled function.
 
-Pure: arrays in, arrays out. Random numbers come from keys that belong to a trial and a frame, so a value does
-not depend on how observations are batched, which maps are scored beside it or which trials came before.
+Pure functions of arrays. Random keys depend only on the trial and the frame, so that a value does not depend
+on batching, on other maps that are scored, or on earlier trials.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SIGMA: dict[Space, float] = {"screen": 5.0, "input": 2.0}
 """Standard deviation, in pixels, of the Gaussian that makes a density of fixations."""
 SEED = 0
 OTHER_FRAMES = 10
-"""Frames whose fixations are shuffled AUC's negatives under the paper protocol."""
+"""Number of frames whose fixations are the negatives of shuffled AUC under the paper protocol."""
 
 
 class Evidence(NamedTuple):
-    """What B observations are scored against; `sampling` is what shuffled AUC takes of its protocol."""
+    """The data for scoring B observations. `sampling`: the random part of shuffled AUC's protocol."""
 
     fixations: ArrayLike
     others: ArrayLike
@@ -57,13 +57,13 @@ _COLUMNS = {
     ),
 }
 METRICS = tuple(_COLUMNS)
-"""Columns of the results. `kl` is the published rule under either protocol."""
+"""Columns of the results. `kl` follows the published rule under both protocols."""
 HEADINGS = {name: metric.heading for name, metric in _COLUMNS.items()}
-"""Metrics as tables name them; KL in nats, information gain over `centre` in bits a fixation."""
+"""Names of the metrics in tables; KL in nats, information gain over `centre` in bits per fixation."""
 
 
 class FrameKeys(NamedTuple):
-    """Random keys [B] of the observations of a trial, one for each thing that is drawn."""
+    """Random keys [B] of a trial's observations, one for each use."""
 
     others: Array
     splits: Array
@@ -79,15 +79,15 @@ def frame_keys(trial: ArrayLike, frames: ArrayLike) -> FrameKeys:
 
 
 def draw_other_frames(keys: Array, own: np.ndarray, count: int) -> np.ndarray:
-    """Which observations of a trial of `count` give the negatives of others (Nikulin et al. 2019).
+    """Draw the observations of a trial that give the negatives for others (Nikulin et al. 2019).
 
     Args:
         keys: one random key each, [B].
-        own: int [B]: which observation each is, between 0 and count - 1.
+        own: int [B], the number of each observation, between 0 and count - 1.
         count: observations of the trial.
 
     Returns:
-        int [B, 10], uniform with replacement among all but the own; [B, 0] where there is no other.
+        int [B, 10], uniform with replacement among all others; [B, 0] if there is no other.
     """
     if count < 2:
         return np.zeros((len(own), 0), np.int64)
@@ -114,9 +114,9 @@ def score_maps(
     Args:
         maps: float32 [M, B, H, W], M maps of each observation.
         fixations: counts [B, H, W].
-        others: [B, H, W], the summed counts that shuffled AUC takes its negatives from: under `aligned` every
-            one of them, under `paper` as many as there are positives, drawn 100 times.
-        baseline: float32 [H, W], positive: what information gain is over.
+        others: [B, H, W], the summed counts from which shuffled AUC takes its negatives: all of them under
+            `aligned`; under `paper` as many as there are positives, drawn 100 times.
+        baseline: float32 [H, W], positive, for information gain.
         keys: one random key for each observation, [B]; for `paper`.
 
     Returns:
@@ -133,5 +133,5 @@ def score_maps(
     def score_one(maps: Array) -> Array:
         return jnp.stack([metric.score(maps, evidence) for metric in _COLUMNS.values()], axis=-1)
 
-    # vmap, and not a loop over the maps: what depends on the fixations alone is then computed once.
+    # vmap instead of a loop over the maps: values of the fixations alone are then computed once.
     return jax.vmap(score_one)(maps)

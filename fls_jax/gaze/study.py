@@ -1,7 +1,7 @@
 """The study: many runs' gaze results as one table, network x game, mean and std over seeds.
 
-Laid out as the paper's table, with its figures beside ours and, under every network, what a map of its
-geometry scores that knows nothing.
+It has the layout of the paper's table, with the paper's figures beside ours and, below every network, the
+score of a uniform map with its geometry.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.statistics import paper
 
 OF_A_NETWORK = ("uniform", UNTRAINED)
-"""Controls that depend on the network; the others are the same for all networks of a game."""
+"""Controls that depend on the network; all others are the same for all networks of a game."""
 BY_SEED = (MODEL, UNTRAINED)
 """Maps that depend on the training's seed."""
 ANY_NETWORK = "any network"
@@ -29,11 +29,11 @@ _CELL = ["protocol", "space", "game", "network", "map", "metric"]
 
 
 def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """One row a run, map and metric, from the contents of summary.json files.
+    """One row per run, map and metric, from the contents of summary.json files.
 
     Columns: protocol, space, game, network, training_seed, env_step, map, metric, mean, coverage,
-    interval_low, interval_high (over blocks of frames), trials, observations, complete, run, note (why
-    there is no such map).
+    interval_low, interval_high (over blocks of frames), trials, observations, complete, run, note (why there
+    is no map).
     """
     rows = []
     for summary in summaries:
@@ -62,11 +62,11 @@ def run_table(summaries: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def study_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a protocol, space, game, network, map and metric.
+    """One row per protocol, space, game, network, map and metric.
 
-    Columns, besides these: seeds (training seeds where the value is defined), mean over the runs, std over
-    them (sample standard deviation; NaN for one, and for maps that no seed changes), coverage (mean over all
-    runs), note (why there is no such map in any run), paper (the published figure). Controls that are the
+    Other columns: seeds (training seeds where the value is defined), mean (over the runs), std (sample
+    standard deviation over the runs; NaN for one, and for maps that do not depend on the seed), coverage
+    (mean over all runs), note (why no run has this map), paper (the published figure). Controls that are the
     same for every network are pooled over the networks, as `any network`.
     """
     pooled = runs.assign(network=runs["network"].where(runs["map"].isin([MODEL, *OF_A_NETWORK]), ANY_NETWORK))
@@ -77,7 +77,7 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
         mean=("mean", "mean"),
         std=("mean", "std"),
         coverage=("coverage", "mean"),
-        note=("note", "min"),  # the empty one, where a run has the map
+        note=("note", "min"),  # the empty note, if a run has the map
     ).reset_index()
     table["std"] = table["std"].where(table["map"].isin(BY_SEED))
     table["paper"] = [
@@ -89,7 +89,7 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def percent(share: float) -> str:
-    """A share as tables show it: 0% and 100% are exactly these.
+    """The text of a share in tables: 0% and 100% are only used for exact values.
 
     >>> percent(0.0), percent(0.004), percent(0.75), percent(0.996), percent(1.0)
     ('0%', '<1%', '75%', '>99%', '100%')
@@ -100,7 +100,7 @@ def percent(share: float) -> str:
 
 
 def by_setting(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """A study's tables by protocol and space, each with these in words."""
+    """A study's tables by protocol and space, each with a title."""
     pairs = table[["protocol", "space"]].drop_duplicates().itertuples(index=False, name=None)
     return [
         (f"protocol {protocol}, {space}", table[(table["protocol"] == protocol) & (table["space"] == space)])
@@ -109,9 +109,9 @@ def by_setting(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 class Layout:
-    """One metric of a study, laid out as the paper's table: rows of text.
+    """One metric of a study in the layout of the paper's table: rows of text.
 
-    header: `network`, `map`, then each game, and `paper` behind it where the paper has the metric.
+    header: `network`, `map`, then each game, followed by `paper` if the paper has the metric.
     """
 
     def __init__(self, table: pd.DataFrame, metric: str, *, only_ours: bool = False) -> None:
@@ -170,7 +170,7 @@ def markdown(table: pd.DataFrame) -> str:
         "# Saliency against human gaze",
         "",
         "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
-        "count); controls that no seed changes have neither. Empty cells have not been run.",
+        "count); controls that do not depend on the seed have neither. Empty cells have not been run.",
         paper.SALIENCY_CAVEAT,
     ]
     for setting, part in by_setting(table):
@@ -185,7 +185,7 @@ def markdown(table: pd.DataFrame) -> str:
 def write_study(summaries: Sequence[dict[str, Any]], out: Path) -> pd.DataFrame:
     """Write runs.csv, study.csv and study.md into `out`; returns the study's table.
 
-    Raises UserError where `out` cannot be written.
+    Raises UserError if `out` cannot be written.
     """
     runs = run_table(summaries)
     table = study_table(runs)
@@ -200,7 +200,7 @@ def write_study(summaries: Sequence[dict[str, Any]], out: Path) -> pd.DataFrame:
 
 
 def make_folder(out: Path) -> None:
-    """Make the folder of a study; UserError where that cannot be done."""
+    """Create the folder of a study. Raises UserError if that is impossible."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,9 +1,10 @@
 """Means of scores, the share of frames behind them, and bootstrap intervals. NumPy, vectorised.
 
-A trial's value is the mean over its frames where the metric is defined, a model's the mean over its trials
-(Nikulin et al. 2019). Neighbouring frames share most of their gaze and look alike, so frames are resampled in
-blocks (Carlstein 1986); trials are resampled as wholes, with their blocks resampled within them. Two maps are
-compared by the differences of their scores frame by frame, so that what makes a frame easy for both cancels.
+A trial's value is the mean over its frames where the metric is defined; a model's value is the mean over its
+trials (Nikulin et al. 2019). Neighbouring frames share most of their gaze and look alike, so frames are
+resampled in blocks (Carlstein 1986). Trials are resampled as wholes, with their blocks resampled within them.
+Two maps are compared by the differences of their scores on the same frames, so that the difficulty of a frame
+cancels.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ BLOCK = 25
 
 
 class TrialStatistics(NamedTuple):
-    """What a trial's scores come to, by map and metric.
+    """Statistics of a trial's scores, by map and metric.
 
-    observations: n, those scored.
-    defined: int [M, 8], of them those that count.
-    blocks: int [M, 8], of its blocks those with a frame that counts.
-    mean: float64 [M, 8], over those that count; NaN where none does.
+    observations: n, the number scored.
+    defined: int [M, 8], the number of observations with a defined value.
+    blocks: int [M, 8], the number of blocks with a defined value.
+    mean: float64 [M, 8], over the defined values; NaN if there is none.
     resampled: float64 [R, M, 8], the mean in each bootstrap sample of the trial's blocks.
     """
 
@@ -40,7 +41,7 @@ class TrialStatistics(NamedTuple):
 def trial_statistics(values: np.ndarray, trial: int) -> TrialStatistics:
     """Statistics of the scores float [n, M, 8], in the order of frames, NaN where undefined.
 
-    trial: the trial's number, of which the resamples are a function.
+    trial: the trial's number, which seeds the resamples.
     """
     n, *shape = values.shape
     counts = np.isfinite(values)
@@ -64,17 +65,17 @@ def trial_statistics(values: np.ndarray, trial: int) -> TrialStatistics:
 
 
 def over_controls(values: np.ndarray) -> np.ndarray:
-    """The first map's scores less each other map's on the same frames: [n, M, 8] -> [n, M - 1, 8].
+    """The first map's scores minus those of each other map on the same frames: [n, M, 8] -> [n, M - 1, 8].
 
-    NaN where either is undefined.
+    NaN if either is undefined.
     """
     return values[:, :1] - values[:, 1:]
 
 
 def trial_summary(statistics: TrialStatistics, maps: Sequence[str]) -> dict[str, Any]:
-    """{map: {metric: {mean, coverage, interval}}} of one trial; None where nothing is defined.
+    """{map: {metric: {mean, coverage, interval}}} of one trial; None if nothing is defined.
 
-    interval: [low, high], 95%, over blocks of frames; None where but one has a frame that counts.
+    interval: [low, high], 95%, over blocks of frames; None if only one block has a defined value.
     """
     interval = _where(statistics.blocks > 1, _intervals(statistics.resampled))
     return _by_map(
@@ -88,14 +89,15 @@ def trial_summary(statistics: TrialStatistics, maps: Sequence[str]) -> dict[str,
 def model_summary(trials: Sequence[TrialStatistics], maps: Sequence[str]) -> dict[str, Any]:
     """{map: {metric: {mean, coverage, interval_frames, interval_trials}}} of one model.
 
-    mean: over the trials where the metric is defined on some frame. coverage: share of all frames that count.
-    interval_frames: [low, high], 95%, these trials given, their blocks of frames resampled; None where no
-    trial has two that count. interval_trials: the trials resampled too; None where but one counts.
+    mean: over the trials with a defined value. coverage: share of all frames with a defined value.
+    interval_frames: [low, high], 95%, with fixed trials and resampled blocks of frames; None if no trial has
+    two defined blocks. interval_trials: trials are resampled, too; None if only one trial has a defined
+    value.
     """
     resampled = np.stack([trial.resampled for trial in trials])
     random = np.random.default_rng(SEED)
     drawn = random.integers(len(trials), size=(len(trials), RESAMPLES))
-    # Any resample of the trial, so that a trial drawn twice has its blocks drawn twice.
+    # Another resample of the trial each time, so that a trial drawn twice gets two resamples of its blocks.
     of_trial = random.integers(RESAMPLES, size=drawn.shape)
     redrawn = resampled[drawn, of_trial]
     observations = sum(trial.observations for trial in trials)
@@ -112,23 +114,23 @@ def model_summary(trials: Sequence[TrialStatistics], maps: Sequence[str]) -> dic
 
 
 def _where(known: np.ndarray, intervals: np.ndarray) -> np.ndarray:
-    """The intervals [M, 8, 2], NaN where they are not known [M, 8]."""
+    """The intervals [M, 8, 2], NaN where `known` [M, 8] is False."""
     return np.where(known[..., None], intervals, np.nan)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """The quotient as float64, NaN where the denominator is 0."""
+    """The quotient as float64, NaN if the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean of what is finite along axis 0, NaN where nothing is."""
+    """The mean of the finite values along axis 0, NaN if there are none."""
     finite = np.isfinite(values)
     return _ratio(np.where(finite, values, 0).sum(axis=0), finite.sum(axis=0))
 
 
 def _intervals(resampled: np.ndarray) -> np.ndarray:
-    """95% percentile intervals along axis 0 of what is finite: [R, M, 8] -> [M, 8, 2]."""
+    """95% percentile intervals of the finite values along axis 0: [R, M, 8] -> [M, 8, 2]."""
     flat = resampled.reshape(len(resampled), -1).T
     tails = [
         np.percentile(column[np.isfinite(column)], [2.5, 97.5])
@@ -150,5 +152,5 @@ def _by_map(maps: Sequence[str], **parts: np.ndarray) -> dict[str, Any]:
 
 
 def _plain(value: np.ndarray | np.floating) -> float | list[float] | None:
-    """JSON's numbers; it knows no NaN."""
+    """The value for JSON, which has no NaN."""
     return value.tolist() if np.isfinite(value).all() else None

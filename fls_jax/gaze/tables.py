@@ -1,4 +1,4 @@
-"""Scores as tables in the terminal."""
+"""Prints tables of scores in the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEAD_ATTENTION = f"its attention has died (below {DEAD:g} everywhere): the score
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """A model's maps by metric: the mean and, below it, the share of frames that count."""
+    """Print a model's maps by metric: the mean and, below it, the share of frames that count."""
     console = console or Console(highlight=False)
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -56,7 +56,7 @@ def _cell(value: dict[str, Any]) -> str:
 
 
 def _differences(scores: dict[str, Any]) -> str:
-    """The main metrics' differences on the same frames with their intervals, on a line."""
+    """One line with the main metrics' differences on the same frames and their intervals."""
     texts = []
     for metric in MAIN_METRICS:
         mean, interval = scores[metric]["mean"], scores[metric]["interval_frames"]
@@ -78,7 +78,7 @@ def _caption(summary: dict[str, Any]) -> str:
 
 
 def print_study(table: pd.DataFrame, console: Console | None = None) -> None:
-    """The main metrics of a study, for the games and networks that have been run."""
+    """Print the main metrics of a study, for the games and networks that have been run."""
     console = console or Console(highlight=False)
     for setting, part in by_setting(table):
         for metric in MAIN_METRICS:

@@ -1,8 +1,8 @@
-"""One trial: from its pictures to the scores of every map of every observation.
+"""Scores one trial: from its pictures to the scores of every map of every observation.
 
-Two passes, so that a trial's maps can be divided by their one maximum while memory grows by attention alone.
-The first runs the networks and keeps attention [n, h, w]; the second paints a batch of it at a time, scores
-it and forgets it. What moved between frames needs pictures again: they are decoded once more.
+There are two passes, because a trial's maps are divided by their maximum over the trial. The first pass runs
+the networks and stores attention [n, h, w]; only this grows with the trial. The second pass draws and scores
+one batch of maps at a time. The control for motion needs the pictures, which are decoded again.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from fls_jax.metrics import smoothed_density
 from fls_jax.networks.specs import NetworkSpec
 
 _LOOKED_AT_ONCE = 64
-_SCORED_AT_ONCE = {"cpu": 16}  # small enough for the cache; elsewhere more
+_SCORED_AT_ONCE = {"cpu": 16}  # fits into a CPU's cache; larger on accelerators
 _SCORED_AT_ONCE_ELSEWHERE = 128
 
 Advance = Callable[[int], object]
 
 
 class Stopped(Exception):  # noqa: N818
-    """What an `advance` raises to end the pass over a trial, after a signal."""
+    """Raised by `advance` after a signal, to end the pass over a trial."""
 
 
 class Attended(NamedTuple):
-    """What the networks attended to in a trial of n observations.
+    """The attention of the networks in a trial of n observations.
 
     frames: int64 [n], the zero-based frame of each observation.
     attention: by map, float32 [n, h, w], not normalised.
-    peaks: by map, the one maximum of the painted and placed maps over the trial; NaN and infinity apart.
+    peaks: by map, the maximum of the drawn maps over the trial, without NaN and infinity.
     """
 
     frames: np.ndarray
@@ -60,8 +60,8 @@ class Attended(NamedTuple):
 class TrialScores(NamedTuple):
     """Scores of one trial.
 
-    frames: int64 [n]. values: float32 [n, M, 8], by the pass's maps and METRICS. peak: the greatest saliency
-    of the model's map in the trial, None where it has none (or where it is read back from a table).
+    frames: int64 [n]. values: float32 [n, M, 8], by the pass's maps and METRICS. peak: the largest saliency
+    of the model's map in the trial; None if it has no map, or if the scores were read from a table.
     """
 
     frames: np.ndarray
@@ -73,10 +73,10 @@ class TrialPass:
     """Scores an agent's map and the controls on trials of its game.
 
     Args:
-        agent: the agent; its preprocessing is that of the observations given.
-        protocol: which geometry attention is painted with, and how shuffled AUC takes its negatives.
-        space: where maps and fixations are compared.
-        controls: score the controls too, and not the model's map alone.
+        agent: the agent; its preprocessing must be that of the observations.
+        protocol: the geometry with which attention is drawn, and the negatives of shuffled AUC.
+        space: of maps and fixations, `screen` or `input`.
+        controls: also score the controls, not only the model's map.
 
     Attributes:
         maps: names of the maps that are scored, in order.
@@ -97,7 +97,7 @@ class TrialPass:
         self._baseline = np.asarray(smoothed_density(centre[None])[0])
 
     def note(self, name: str, has_others: bool) -> str | None:
-        """Why a map of this name does not exist, None where it does."""
+        """Why there is no map of this name; None if there is one."""
         if name in (MODEL, UNTRAINED) and name not in self._agents:
             return "no map"
         return "no other trial" if name == "other_trials" and not has_others else None
@@ -113,9 +113,9 @@ class TrialPass:
 
         Args:
             observations: the trial, opened with this pass's protocol and space.
-            trial: its number, of which random numbers are a function.
-            others: gaze counts [H, W] of the game's other trials, None where there are none.
-            advance: called with the observations done since the last call, by either pass.
+            trial: its number, which seeds the random numbers.
+            others: gaze counts [H, W] of the game's other trials, None if there are none.
+            advance: called in both passes with the number of observations done since the last call.
         """
         attended = self.attend(observations, advance)
         fixed = (
@@ -135,7 +135,7 @@ class TrialPass:
         return TrialScores(attended.frames, values, attended.peaks.get(MODEL))
 
     def attend(self, observations: TrialObservations, advance: Advance = lambda steps: None) -> Attended:
-        """The first pass: run the networks over the trial, decoding ahead of them."""
+        """The first pass: run the networks over the trial, while pictures are decoded ahead."""
         frames: list[np.ndarray] = [np.zeros(0, np.int64)]
         attention: dict[str, list[np.ndarray]] = {name: [] for name in self._agents}
         peaks = dict.fromkeys(self._agents, 0.0)
@@ -159,7 +159,7 @@ class TrialPass:
         fixed: dict[str, np.ndarray],
         names: tuple[str, ...],
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """The second pass: (first observation, scores float32 [M, b, 8]) a batch, fetched one batch late."""
+        """The second pass. Yields (first observation, scores float32 [M, b, 8]), fetched one batch late."""
         size = _SCORED_AT_ONCE.get(jax.default_backend(), _SCORED_AT_ONCE_ELSEWHERE)
         moving = "frame_difference" in names
         stacks = (batch.observations for batch in observations.batches(size)) if moving else None
@@ -190,15 +190,15 @@ class TrialPass:
 
 
 class Negatives:
-    """Fixations of other observations of a trial, which shuffled AUC takes its negatives from.
+    """Fixations of other observations of a trial: the negatives of shuffled AUC.
 
-    `aligned`: of all others (the trial's total minus the observation's own). `paper`: of 10 others, drawn
-    uniformly with replacement.
+    `aligned`: those of all others (the trial's total minus the observation's own). `paper`: those of 10
+    others, drawn uniformly with replacement.
 
     Args:
         observations: the trial.
         frames: int64 [n], the observations that count.
-        protocol: which of the two.
+        protocol: `aligned` or `paper`.
     """
 
     def __init__(self, observations: TrialObservations, frames: np.ndarray, protocol: Protocol) -> None:
@@ -237,7 +237,7 @@ class _Inputs(NamedTuple):
 def _score(
     inputs: _Inputs, names: tuple[str, ...], spec: NetworkSpec, protocol: Protocol, space: Space
 ) -> Array:
-    """Scores float32 [M, B, 8] of the maps called `names`, made here and never leaving the device."""
+    """Scores float32 [M, B, 8] of the maps called `names`, which are made here and stay on the device."""
     maps = {
         name: network_maps(attention, spec, protocol, space) / inputs.peaks[name]
         for name, attention in inputs.attention.items()
@@ -260,13 +260,13 @@ def _score(
 
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _highest(attention: Array, spec: NetworkSpec, protocol: Protocol, space: Space) -> Array:
-    """The greatest finite value of each painted and placed map: [B, h, w] -> [B]."""
+    """The largest finite value of each drawn map: [B, h, w] -> [B]."""
     maps = network_maps(attention, spec, protocol, space)
     return jnp.max(jnp.where(jnp.isfinite(maps), maps, 0), axis=(1, 2))
 
 
 def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    """The array with zeros behind it, [size, ...]."""
+    """Pad the array with zeros to [size, ...]."""
     missing = size - len(array)
     if not missing:
         return array

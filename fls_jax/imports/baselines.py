@@ -30,10 +30,10 @@ from fls_jax.types import Params
 
 
 def import_baselines(experiment_dir: Path, run_dir: Path) -> RunFolder:
-    """Write the authors' model in `experiment_dir` as a new run folder, its checkpoint at step 0.
+    """Write the authors' model in `experiment_dir` as a new run folder with a checkpoint at step 0.
 
-    The run's `preprocessing` is `baselines`. The folder appears whole or not at all. Raises UserError
-    where the files are missing, damaged, unsafe or of another shape, or where run_dir holds something.
+    The run's `preprocessing` is `baselines`. The folder is written atomically. Raises UserError if the files
+    are missing, damaged, unsafe or of another shape, or if run_dir exists.
     """
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise UserError(f"{run_dir} exists already: choose another RUN_DIR, or remove it.")
@@ -58,10 +58,10 @@ def import_baselines(experiment_dir: Path, run_dir: Path) -> RunFolder:
 def tensorflow_params(
     variables: dict[str, np.ndarray], spec: NetworkSpec, num_actions: int, source: str
 ) -> Params:
-    """TensorFlow variables of a network as ActorCritic's float32 parameters; other variables are ignored.
+    """Convert a network's TensorFlow variables to ActorCritic's float32 parameters; others are ignored.
 
-    Kernels have the same layout in both, [height, width, in, out] and [in, out]; a convolution's bias
-    is [1, out, 1, 1] there. Raises UserError that names `source` and the variable that is missing, of
+    Kernels have the same layout in both, [height, width, in, out] and [in, out]; TensorFlow's biases of
+    convolutions are [1, out, 1, 1]. Raises UserError, naming `source` and the variable, if one is missing, of
     another shape, or not finite.
     """
     network = ActorCritic(spec, num_actions)
@@ -116,7 +116,7 @@ def _read_config(file: Path) -> tuple[str, str]:
             "<Game>.<network>/<seed>, with config.json and model.pkl."
         ) from error
     except ValueError as error:
-        raise UserError(f"{file} is no JSON ({error}).") from error
+        raise UserError(f"{file} is not JSON ({error}).") from error
     values = values if isinstance(values, dict) else {}
     for key in ("env_name", "network"):
         if not isinstance(values.get(key), str):
@@ -142,6 +142,6 @@ def _write_run(run_dir: Path, config: TrainConfig, details: dict[str, Any], para
         part.mkdir()
         RunFolder(part).write_config(config, details)
         store = CheckpointStore(part / "checkpoints")
-        # There is no learner to go on with; its item says only that no update was made.
+        # An imported model has no optimiser; its learner holds only the number of updates, 0.
         store.save(0, params, {"update": np.zeros((), np.int32)})
         store.close()

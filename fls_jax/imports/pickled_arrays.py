@@ -1,8 +1,8 @@
 """Arrays from a joblib dump, without unpickling it.
 
-A pickle is a program, and running a stranger's is running their code. This reads the part of the
-language that spells numbers, text, containers and NumPy arrays, and refuses everything else. No name
-in the file is ever imported or called: the few that are known stand for a meaning given here.
+A pickle is a program, so that loading an untrusted one runs its code. This module interprets only the
+instructions for numbers, text, containers and NumPy arrays, and refuses all others. No name in the file is
+imported or called: the few known names have a fixed meaning here.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _MALFORMED = (ValueError, TypeError, LookupError, EOFError, OverflowError, Recur
 
 
 class UnsafePickleError(ValueError):
-    """The file asks for something that is no plain data; the message names it."""
+    """The file asks for something that is not plain data; the message names it."""
 
 
 @dataclass(frozen=True)
 class _Name:
-    """A global name of the file, as one of the meanings in _NAMES."""
+    """A global name in the file, with one of the meanings in _NAMES."""
 
     meaning: str
 
@@ -65,7 +65,7 @@ class _Dtype:
 
 @dataclass
 class _Array:
-    """An array, or the promise of one until its state has been read."""
+    """An array, or a placeholder until its state has been read."""
 
     meaning: str
     value: np.ndarray | None = None
@@ -75,11 +75,11 @@ _MARK = object()
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a joblib dump of a dict, by their keys, read-only; entries of other kinds are left out.
+    """The arrays of a joblib dump of a dict, by their keys, read-only; other entries are left out.
 
-    Uncompressed, or compressed with zlib, gzip, bz2, lzma or xz; at most 1 GiB unpacked. Raises
-    UnsafePickleError where the file holds anything but numbers, text, containers and arrays of numbers,
-    ValueError where it is damaged or of another format, OSError where it cannot be read.
+    The dump may be compressed with zlib, gzip, bz2, lzma or xz, and has at most 1 GiB unpacked. Raises
+    UnsafePickleError if the file holds anything but numbers, text, containers and arrays of numbers,
+    ValueError if it is damaged or of another format, OSError if it cannot be read.
     """
     stream = io.BytesIO(_unpacked(path))
     try:
@@ -87,7 +87,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     except UnsafePickleError:
         raise
     except _MALFORMED as error:
-        raise ValueError(f"it is damaged or no joblib dump ({error})") from error
+        raise ValueError(f"it is damaged or not a joblib dump ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}, not a dict of arrays")
     return {
@@ -98,7 +98,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """The file's bytes, decompressed; ValueError beyond MAX_BYTES or for a damaged or unknown format."""
+    """The file's bytes, decompressed. Raises ValueError beyond MAX_BYTES or for an unknown format."""
     limit = MAX_BYTES + 1
     with path.open("rb") as file:
         data = file.read(limit)
@@ -119,16 +119,16 @@ def _unpacked(path: Path) -> bytes:
 
 
 class _Reader:
-    """Carries out the data instructions of one pickle; joblib's raw arrays lie between them."""
+    """Executes the data instructions of one pickle, with joblib's raw arrays between them."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         self.stream = stream
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        self.encoded = 0  # bytes that the file does not have to hold: one text can be encoded many times
+        self.encoded = 0  # counts bytes that are not in the file, because one text can be encoded many times
 
     def read(self) -> Any:
-        """What the pickle describes, its arrays as _Array."""
+        """The object that the pickle describes, with arrays as _Array."""
         for opcode, argument, _ in pickletools.genops(self.stream):
             if opcode.name == "STOP":
                 break
@@ -187,7 +187,7 @@ class _Reader:
     def do_global(self, argument: str) -> None:
         if argument not in _NAMES:
             named = argument.replace(" ", ".")[:80]
-            raise UnsafePickleError(f"it asks for {named!r}, which is no plain array data")
+            raise UnsafePickleError(f"it asks for {named!r}, which is not plain array data")
         self.stack.append(_Name(_NAMES[argument]))
 
     def do_stack_global(self, _: Any) -> None:
@@ -197,7 +197,7 @@ class _Reader:
     def do_newobj(self, _: Any) -> None:
         arguments, name = self.stack.pop(), self.stack.pop()
         if name != _Name("wrapper") or arguments != ():
-            raise UnsafePickleError("it makes an object that is no array")
+            raise UnsafePickleError("it makes an object that is not an array")
         self.stack.append(_Array("wrapper"))
 
     def do_reduce(self, _: Any) -> None:
@@ -231,7 +231,7 @@ class _Reader:
             case _Array("wrapper") as item, dict():
                 item.value = self.raw_array(state)
             case _:
-                raise UnsafePickleError("it sets the state of something that is no array")
+                raise UnsafePickleError("it sets the state of something that is not an array")
 
     def raw_array(self, state: dict[str, Any]) -> np.ndarray:
         """The bytes that follow joblib's array wrapper in the file, as an array."""
@@ -257,13 +257,13 @@ class _Reader:
 
     def top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
-            raise UnsafePickleError(f"it fills something that is no {kind.__name__}")
+            raise UnsafePickleError(f"it fills something that is not a {kind.__name__}")
         return self.stack[-1]
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
     if not all(isinstance(key, str | bytes | int) for key in items[::2]):
-        raise UnsafePickleError("it has a dict whose keys are no names")
+        raise UnsafePickleError("it has a dict whose keys are not names")
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
@@ -277,13 +277,13 @@ def _dtype(code: str) -> np.dtype:
 
 def _byte_order(order: str) -> Any:
     if order not in ("<", ">", "=", "|"):
-        raise ValueError("an array's byte order is none")
+        raise ValueError("an array's byte order is invalid")
     return order
 
 
 def _count(shape: tuple[Any, ...]) -> int:
     if len(shape) > 32 or not all(type(n) is int and n >= 0 for n in shape):
-        raise ValueError("an array's shape is no shape")
+        raise ValueError("an array's shape is invalid")
     return math.prod(shape)
 
 

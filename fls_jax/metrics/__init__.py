@@ -1,10 +1,9 @@
-"""Saliency maps scored against gaze, a batch at a time, in JAX.
+"""Scores saliency maps against gaze in batches, in JAX.
 
 Every metric takes `saliency` [N, H, W] and `fixations` [N, H, W] (how many gaze samples fell on each pixel),
 as NumPy or JAX arrays of any real dtype, computes in float32 and returns float32 [N], with NaN where the
-metric is undefined. All run under `jax.jit` and give a frame the same value whatever batch it comes in.
-Called together under one jit, several metrics, or several maps of the same frames, share the work on the
-fixations.
+metric is undefined. All run under `jax.jit`, and a frame's value does not depend on the rest of the batch.
+Several metrics or maps of the same frames under one jit share the work on the fixations.
 
 The names and families are those of Bylinskii et al., "What do different evaluation metrics tell us about
 saliency models?" (TPAMI 2019); the undefined cases and the "paper" protocols are those of Nikulin et al.,

@@ -5,7 +5,7 @@ is above a negative's. With weights p on the fixated pixels and n on the negativ
 
     sum_ij p_i * n_j * ([s_i > s_j] + [s_i = s_j] / 2) / (sum p * sum n),
 
-so everything follows from one map, `_mass_above`: for each pixel j, the weight p of the pixels above it.
+so both follow from one map, `_mass_above`: for each pixel j, the weight p of the pixels above it.
 """
 
 from __future__ import annotations
@@ -54,25 +54,26 @@ def shuffled_auc(
     `protocol="closed"`: every fixation of `others` is a negative; exact and deterministic.
 
     `protocol="paper"` (Nikulin et al. 2019): the mean over 100 splits, each with as many negatives as there
-    are positives, drawn from `others` with replacement. All splits being of one size, that mean is the AUC
-    against the union of their draws, and is computed so; "closed" is its limit for infinitely many splits.
+    are positives, drawn from `others` with replacement. Because all splits have the same size, that mean
+    equals the AUC against the union of their draws, which is what is computed. "closed" is its limit for
+    infinitely many splits.
 
-    Undefined (NaN) without fixations, where `others` is empty, where the map is not finite, and where its
-    maximum and minimum are numpy.isclose.
+    Undefined (NaN) without fixations, if `others` is empty, if the map is not finite, and if its maximum and
+    minimum are numpy.isclose.
 
     Args:
         saliency: [N, H, W].
         fixations: counts [N, H, W].
         others: [N, H, W], the summed counts of other frames.
         protocol: "closed" or "paper".
-        key: for "paper": a JAX random key, of which frame n uses `fold_in(key, n)`; or N keys, one a frame,
-            which makes the draws independent of how frames are batched. Unused by "closed".
+        key: for "paper": a JAX random key, from which frame n uses `fold_in(key, n)`; or N keys, one per
+            frame, which makes the draws independent of batching. Unused by "closed".
 
     Returns:
         float32 [N].
 
     Raises:
-        TypeError: an array does not hold real numbers, or key is no JAX random key.
+        TypeError: an array does not hold real numbers, or key is not a JAX random key.
         ValueError: a shape or protocol is wrong, or "paper" has no key.
     """
     check_choice("protocol", protocol, ("closed", "paper"))
@@ -85,12 +86,12 @@ def shuffled_auc(
 def auc_judd(saliency: ArrayLike, fixations: ArrayLike) -> Values:
     """AUC of the map's values at the fixations against those at all pixels not fixated; chance is 0.5.
 
-    After Judd et al. (2009): the map as a classifier of fixated pixels, thresholded at every level. Positives
-    count as often as they were fixated; each pixel without a fixation in this frame is a negative once. The
-    area is the exact one, over all thresholds and with ties counting one half: the limit of the original's
-    random jitter, and without the upward bias of a trapezoid through the fixated levels alone. Undefined
-    (NaN) without fixations, where every pixel is fixated, where the map is not finite, and where its maximum
-    and minimum are numpy.isclose.
+    After Judd et al. (2009): the map is a classifier of fixated pixels, thresholded at every level. Positives
+    count as often as they were fixated; each pixel without a fixation in this frame is one negative. The area
+    is exact: over all thresholds, with ties counting one half. It is the limit of the original's random
+    jitter, without the upward bias of a trapezoid through the fixated levels alone. Undefined (NaN) without
+    fixations, if every pixel is fixated, if the map is not finite, and if its maximum and minimum are
+    numpy.isclose.
 
     Args:
         saliency: [N, H, W].
@@ -128,9 +129,9 @@ def _is_defined(maps: Maps, samples: Values, opposed: Values) -> Flags:
 
 
 def _frame_keys(key: ArrayLike | None, frames: int) -> Keys:
-    """One random key a frame: typed keys [frames]."""
+    """One random key per frame: typed keys [frames]."""
     if key is None:
-        raise ValueError('protocol "paper" draws at random: give it a key, such as jax.random.key(0).')
+        raise ValueError('protocol "paper" draws random numbers: give it a key, such as jax.random.key(0).')
     try:
         keys = jnp.asarray(key)
         if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
@@ -167,7 +168,7 @@ def _mass_above(maps: Maps, weights: Maps) -> Maps:
 
 
 def _mass_above_by_comparing(values: FlatMaps, fixated: Fixated) -> FlatMaps:
-    """`_mass_above` over flat maps [N, P], each fixated pixel being compared with all others."""
+    """`_mass_above` over flat maps [N, P], by comparing each fixated pixel with all others."""
     padding = ((0, 0), (0, -fixated.pixels.shape[1] % _COMPARED_AT_ONCE))
     halves = jnp.pad(fixated.counts / 2, padding)
     thresholds = jnp.pad(jnp.take_along_axis(values, fixated.pixels, axis=1), padding)
@@ -176,7 +177,7 @@ def _mass_above_by_comparing(values: FlatMaps, fixated: Fixated) -> FlatMaps:
         start, above = carry
         half = jax.lax.dynamic_slice_in_dim(halves, start, _COMPARED_AT_ONCE, axis=1)
         threshold = jax.lax.dynamic_slice_in_dim(thresholds, start, _COMPARED_AT_ONCE, axis=1)
-        # Unrolled: XLA makes one vectorised pass over the pixels of the sum, but not of a reduction.
+        # Unrolled: XLA makes one vectorised pass over the pixels of a sum, but not of a reduction.
         for i in range(_COMPARED_AT_ONCE):
             level = threshold[:, i, None]
             ranks = (level > values).astype(jnp.float32) + (level >= values).astype(jnp.float32)
@@ -203,7 +204,7 @@ def _mass_above_by_sorting(values: FlatMaps, weights: FlatMaps) -> FlatMaps:
 
 
 def _mean_over_draws(shares: Maps, weights: Maps, draws: Int32[jax.Array, " N"], keys: Keys) -> Values:
-    """The mean of `shares` [N, H, W] over `draws` [N] pixels, drawn in proportion to `weights` [N, H, W]."""
+    """The mean of `shares` [N, H, W] over `draws` [N] pixels drawn in proportion to `weights` [N, H, W]."""
     flat_shares = flatten(shares)
     cumulative = jnp.cumsum(flatten(weights), axis=1)
 

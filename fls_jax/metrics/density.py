@@ -1,4 +1,4 @@
-"""Fixations and saliency maps as probability densities over the screen."""
+"""Turns fixations and saliency maps into probability densities over the screen."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from fls_jax.metrics.maps import (
 
 UNIFORM_SHARE = 0.01
 
-# Up to this many distinct fixated pixels a frame a blur is the sum of their kernels, which is several times
-# cheaper than the blur of the whole screen.
+# Up to this many distinct fixated pixels per frame, the blur is computed as the sum of their kernels, which
+# is several times cheaper than a blur of the whole screen.
 _SUMMED_PIXELS = 32
 
 
 def blur_fixations(fixations: ArrayLike, sigma: float | int) -> Float32[jax.Array, "*N H W"]:
-    """Fixation counts blurred with a Gaussian, as OpenCV's `GaussianBlur` does with its own kernel size.
+    """Blur fixation counts with a Gaussian, like OpenCV's `GaussianBlur` with its default kernel size.
 
     The kernel is cut at 4 sigma (41 taps for sigma 5, 17 for sigma 2) and sums to 1; the border is reflected
     without repeating the edge pixel (BORDER_REFLECT_101).
@@ -41,11 +41,11 @@ def blur_fixations(fixations: ArrayLike, sigma: float | int) -> Float32[jax.Arra
         sigma: standard deviation in pixels, greater than 0; not traced.
 
     Returns:
-        float32 [..., H, W]. Exactly 0 out of the kernel's reach of all fixations.
+        float32 [..., H, W]. Exactly 0 outside the kernels of all fixations.
 
     Raises:
-        TypeError: `sigma` is no Python number, or `fixations` does not hold real numbers.
-        ValueError: `sigma` is not finite and positive, or `fixations` is no map [..., H, W] of some pixels.
+        TypeError: `sigma` is not a Python number, or `fixations` does not hold real numbers.
+        ValueError: `sigma` is not finite and positive, or `fixations` is not a map [..., H, W] with pixels.
     """
     counts = as_float32("fixations", fixations)
     if counts.ndim < 2 or 0 in counts.shape[-2:]:
@@ -54,7 +54,7 @@ def blur_fixations(fixations: ArrayLike, sigma: float | int) -> Float32[jax.Arra
 
 
 def smoothed_density(saliency: ArrayLike) -> Maps:
-    """A map as a density that is nowhere 0: 0.99 * s / sum(s) + 0.01 / (H * W).
+    """Turn a map into a positive density: 0.99 * s / sum(s) + 0.01 / (H * W).
 
     A map of zeros counts as uniform.
 
@@ -62,8 +62,7 @@ def smoothed_density(saliency: ArrayLike) -> Maps:
         saliency: non-negative [N, H, W], any real dtype.
 
     Returns:
-        float32 [N, H, W], each map summing to 1; NaN throughout where a map is not finite or has a negative
-        value.
+        float32 [N, H, W], each map with sum 1; all NaN if a map is not finite or has a negative value.
 
     Raises:
         TypeError: `saliency` does not hold real numbers.
@@ -82,7 +81,7 @@ def check_sigma(sigma: float | int) -> float:
     """`sigma` as a float.
 
     Raises:
-        TypeError: it is no Python number (a traced value, say).
+        TypeError: it is not a Python number (for example a traced value).
         ValueError: it is not finite and positive.
     """
     try:
@@ -113,7 +112,7 @@ def blur(counts: Float32[jax.Array, "*N H W"], sigma: float) -> Float32[jax.Arra
 def _sum_of_kernels(
     fixated: Fixated, rows: Float32[jax.Array, "H H"], columns: Float32[jax.Array, "W W"]
 ) -> Maps:
-    """The blurred maps [N, H, W] as the sum of the kernels about a few fixated pixels."""
+    """The blurred maps [N, H, W] as the sum of the kernels at a few fixated pixels."""
     counts, pixels = (part[:, :_SUMMED_PIXELS] for part in (fixated.counts, fixated.pixels))
     vertical = counts[:, :, None] * rows.T[pixels // len(columns)]
     horizontal = columns.T[pixels % len(columns)]
@@ -121,13 +120,13 @@ def _sum_of_kernels(
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
-    # GPUs round the factors of a product unless they are asked not to.
+    # GPUs round the factors of a product unless the precision is set.
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.lru_cache(maxsize=32)
 def _blur_matrix(size: int, sigma: float) -> np.ndarray:
-    """The blur of one axis as a matrix, float32 [size, size], with the reflected border folded in."""
+    """The blur along one axis as a matrix, float32 [size, size], including the reflected border."""
     radius = (round(8 * sigma + 1) | 1) // 2
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -141,12 +140,12 @@ def _blur_matrix(size: int, sigma: float) -> np.ndarray:
 
 
 def is_non_negative(maps: Maps) -> Flags:
-    """Whether a map can be read as a density: finite, nothing below 0. [N, H, W] -> bool [N]."""
+    """Whether a map can be a density: finite and non-negative. [N, H, W] -> bool [N]."""
     return is_finite(maps) & (jnp.min(maps, axis=(1, 2)) >= 0)
 
 
 def normalise(maps: Maps) -> tuple[Maps, Flags]:
-    """Non-negative maps divided by their sum, and whether that sum is greater than 0.
+    """Divide non-negative maps by their sum, and return whether that sum is greater than 0.
 
     Args:
         maps: float32 [N, H, W], finite and non-negative.

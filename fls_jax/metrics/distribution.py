@@ -29,12 +29,12 @@ def kl_divergence(
 
     p is `blur_fixations(fixations, sigma)` divided by its sum.
 
-    `protocol="smoothed"`: q = `smoothed_density(saliency)`, a map of zeros counting as uniform. Undefined
-    (NaN) without fixations or where the map is not finite or has a negative value.
+    `protocol="smoothed"`: q = `smoothed_density(saliency)`, with zero maps as uniform. Undefined (NaN)
+    without fixations, or if the map is not finite or has a negative value.
 
-    `protocol="paper"` (Nikulin et al. 2019): q = s / sum(s), with no epsilon. Undefined, besides, where any
-    pixel of the map is numpy.isclose to 0 within reach of the blurred fixations, which leaves out a sparse
-    map's worst frames: report coverage beside it.
+    `protocol="paper"` (Nikulin et al. 2019): q = s / sum(s), without epsilon. Also undefined if any pixel of
+    the map is numpy.isclose to 0 where the blurred fixations are positive. This leaves out the worst frames
+    of sparse maps: report the coverage, too.
 
     Args:
         saliency: [N, H, W], non-negative.
@@ -61,7 +61,7 @@ def _kl_divergence(maps: Maps, counts: Maps, sigma: float, protocol: str) -> Val
     defined = has_gaze & is_non_negative(maps)
     if protocol == "paper":
         defined &= ~jnp.any(in_reach & (maps <= ATOL), axis=(1, 2))
-        # log(s) - log(sum s), and not log(s / sum s): the quotient can underflow.
+        # log(s) - log(sum s) instead of log(s / sum s), because the quotient can underflow.
         peak = jnp.max(maps, axis=(1, 2))
         log_mass = jnp.log(peak) + jnp.log(total(maps / per_map(peak)))
         log_map = jnp.log(jnp.where(in_reach, maps, 1)) - per_map(log_mass)
@@ -74,8 +74,8 @@ def _kl_divergence(maps: Maps, counts: Maps, sigma: float, protocol: str) -> Val
 def cc(saliency: ArrayLike, fixations: ArrayLike, sigma: float | int) -> Values:
     """Pearson's correlation coefficient of the map and the blurred fixations, -1 to 1; 1 is best.
 
-    Undefined (NaN) without fixations, where the map is not finite or its standard deviation is numpy.isclose
-    to 0, and where the maximum and minimum of the blurred fixations are numpy.isclose.
+    Undefined (NaN) without fixations, if the map is not finite or its standard deviation is numpy.isclose to
+    0, and if the maximum and minimum of the blurred fixations are numpy.isclose.
 
     Args:
         saliency: [N, H, W].
@@ -106,8 +106,8 @@ def _cc(maps: Maps, counts: Maps, sigma: float) -> Values:
 def sim(saliency: ArrayLike, fixations: ArrayLike, sigma: float | int) -> Values:
     """Similarity, or histogram intersection: sum min(p, q), 0 to 1; 1 is best (Judd et al. 2012).
 
-    p is the blurred fixations and q the map, each divided by its sum. Undefined (NaN) without fixations and
-    where the map is not finite, has a negative value or is all zeros.
+    p is the blurred fixations and q the map, each divided by its sum. Undefined (NaN) without fixations, and
+    if the map is not finite, has a negative value or is all zeros.
 
     Args:
         saliency: [N, H, W], non-negative.

@@ -18,8 +18,7 @@ def nss(saliency: ArrayLike, fixations: ArrayLike) -> Values:
     """Normalised scanpath saliency (Peters et al. 2005): the mean z-score at the fixations; chance is 0.
 
     z = (s - mean(s)) / std(s) with the population standard deviation; a pixel counts as often as it was
-    fixated. Undefined (NaN) without fixations, where the map is not finite, and where std(s) is numpy.isclose
-    to 0.
+    fixated. Undefined (NaN) without fixations, if the map is not finite, and if std(s) is numpy.isclose to 0.
 
     Args:
         saliency: [N, H, W].
@@ -43,13 +42,13 @@ def _nss(maps: Maps, counts: Maps) -> Values:
 
 
 def information_gain(saliency: ArrayLike, fixations: ArrayLike, baseline: ArrayLike) -> Values:
-    """Information gain over a baseline, in bits a fixation: mean of log2(q / b); 0 is the baseline's own.
+    """Information gain over a baseline, in bits per fixation: mean of log2(q / b); the baseline has 0.
 
     After Kümmerer et al. (2015): how much better the map predicts the fixations than a fixed density such as
     the centre prior. q = `smoothed_density(saliency)`; b = baseline / sum(baseline), not smoothed (give
-    `smoothed_density(baseline[None])[0]` to smooth it too). Undefined (NaN) without fixations, where the map
-    is not finite or has a negative value, where the baseline is 0 at a fixation, and everywhere if the
-    baseline is no density (not finite, negative somewhere or all zeros).
+    `smoothed_density(baseline[None])[0]` to smooth it too). Undefined (NaN) without fixations, if the map is
+    not finite or has a negative value, and if the baseline is 0 at a fixation. All values are NaN if the
+    baseline is not a density (not finite, negative somewhere or all zeros).
 
     Args:
         saliency: [N, H, W], non-negative.
@@ -73,7 +72,7 @@ def information_gain(saliency: ArrayLike, fixations: ArrayLike, baseline: ArrayL
 
 @jax.jit
 def _information_gain(maps: Maps, counts: Maps, baseline: Float32[jax.Array, "H W"]) -> Values:
-    # A baseline known while compiling would have XLA fold whole batches of it, for seconds.
+    # With a constant baseline XLA would fold whole batches at compile time, which takes seconds.
     baseline = jax.lax.optimization_barrier(baseline)
     prior, has_mass = normalise(baseline[None])
     fixated = counts > 0

@@ -1,4 +1,4 @@
-"""What all metrics share: checking and casting their inputs, and the moments of a map."""
+"""Functions that all metrics share: checks and casts of inputs, and moments of a map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FlatMaps = Float32[jax.Array, "N P"]
 Values = Float32[jax.Array, " N"]
 Flags = Bool[jax.Array, " N"]
 
-# numpy.isclose's defaults, by which "constant" and "zero" are decided.
+# numpy.isclose's defaults, which decide what is "constant" and "zero".
 RTOL = 1e-5
 ATOL = 1e-8
 
@@ -72,7 +72,7 @@ def total(maps: Maps) -> Values:
 
 
 def per_map(values: Shaped[jax.Array, " N"]) -> Shaped[jax.Array, "N 1 1"]:
-    """One value a map, shaped to be broadcast over its pixels: [N] -> [N, 1, 1]."""
+    """Reshape one value per map to broadcast over its pixels: [N] -> [N, 1, 1]."""
     return values[:, None, None]
 
 
@@ -80,7 +80,7 @@ class Fixated(NamedTuple):
     """The fixated pixels of each map, the most fixated first.
 
     Attributes:
-        counts: float32 [N, K], 0 where there are fewer; K is FIXATED_LIMIT, or H * W if that is less.
+        counts: float32 [N, K], padded with 0; K is FIXATED_LIMIT, or H * W if that is less.
         pixels: int32 [N, K], row * W + column.
         most: the largest number of fixated pixels in any map, int32 []. Above K, some are left out.
     """
@@ -115,18 +115,18 @@ def is_flat(maps: Maps) -> Flags:
 
 
 def standardise(maps: Maps) -> tuple[Maps, Flags]:
-    """Each map with mean 0 and population standard deviation 1.
+    """Scale each map to mean 0 and population standard deviation 1.
 
-    The mean is taken out twice, since float32 knows the first one only to a few units in its last place,
-    which a map far from zero or with one extreme pixel would show; deviations are scaled before they are
-    squared, so that great values do not overflow.
+    The mean is subtracted twice: in float32 the first mean has an error of a few units in the last place,
+    which matters for a map far from zero or with one extreme pixel. Deviations are scaled before they are
+    squared, so that large values do not overflow.
 
     Args:
         maps: float32 [N, H, W].
 
     Returns:
-        The standardised maps, float32 [N, H, W], and bool [N]: False where the map is not finite or its
-        standard deviation is numpy.isclose to 0; the standardised map then means nothing.
+        The standardised maps, float32 [N, H, W], and bool [N]: False if the map is not finite or its
+        standard deviation is numpy.isclose to 0; its standardised map is then meaningless.
     """
     pixels = maps.shape[1] * maps.shape[2]
     deviation = maps - per_map(total(maps / pixels))

@@ -1,4 +1,4 @@
-"""The report: one HTML file of trained agents, their records, their play. docs/report.md has its format."""
+"""The report: one HTML file with the records and the play of trained agents. Format: docs/report.md."""
 
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report

@@ -1,4 +1,4 @@
-"""Learning curves of runs: one line a network, a band over its seeds."""
+"""Learning curves of runs: one line per network, with a band over its seeds."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _POINTS = 200
 
 
 def curves(runs: list[Source]) -> list[dict[str, Any]]:
-    """A record a game and network: env_step, mean over the seeds, lowest and highest (null for one seed).
+    """One record per game and network: env_step, mean over the seeds, lowest and highest (null for one seed).
 
-    A point is the mean return of the last 100 finished games. Seeds that are not as far do not count there.
+    A point is the mean return of the last 100 finished games, over the seeds that have reached this step.
     """
     found: list[dict[str, Any]] = []
     networks: list[str] = []
@@ -35,7 +35,7 @@ def curves(runs: list[Source]) -> list[dict[str, Any]]:
 
 
 def _points(run: Source) -> np.ndarray:
-    """float [n, 2]: env_step and the metric, where it is a finite number."""
+    """float [n, 2]: env_step and the metric, where the metric is finite."""
     rows = [(row["env_step"], row[METRIC]) for row in run.history if isinstance(row.get(METRIC), int | float)]
     points = np.array(rows, float).reshape(-1, 2)
     return points[np.isfinite(points[:, 1])]

@@ -1,4 +1,4 @@
-"""The report's document: everything that a page shows, as JSON (docs/report.md tells its format)."""
+"""The report's document: all data of a page as JSON (docs/report.md describes the format)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT, VERSION = "fls-report", 1
 
 
 def report_document(sources: Sources, clips: list[dict[str, Any]], command: str) -> dict[str, Any]:
-    """The document of runs, their ids `a1`, `a2`, ... in the order of `sources.runs`."""
+    """The document of runs, with the ids `a1`, `a2`, ... in the order of `sources.runs`."""
     labels = sources.labels
     return plain(
         _head("report", _title(sources.runs), command)
@@ -48,7 +48,7 @@ def index_document(
 
 
 def agent_id(number: int) -> str:
-    """The id of the agent that stands at this place, from 0."""
+    """The id of the agent with this index, from 0."""
     return f"a{number + 1}"
 
 

@@ -1,4 +1,4 @@
-"""Arrays in the report's JSON: packed numbers, and pictures over time without loss.
+"""Encodes arrays in the report's JSON: packed numbers, and lossless pictures over time.
 
 Measured on 30 s of Pong and of MsPacman at 210x160 (docs/report.md): differences of palette indices,
 deflated, are smaller than H.264 at the quality of our films, exact, and any frame can be shown at once.
@@ -21,7 +21,7 @@ _KEPT_BITS = 12  # of a float32's mantissa: four significant digits, nearly
 
 
 def plain(value: Any) -> Any:
-    """A value without what JSON does not have: NaN and infinities become null, NumPy's scalars Python's."""
+    """Convert a value for JSON: NaN and infinity become null, NumPy scalars become Python numbers."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -34,7 +34,7 @@ def plain(value: Any) -> Any:
 
 
 def packed(array: Any, dtype: str = "float32") -> dict[str, Any]:
-    """An array as base64 of zlib of little-endian numbers, rows first; dtype: float32, int32 or uint8.
+    """An array as base64 of zlib of little-endian numbers in row-major order. dtype: float32, int32 or uint8.
 
     A float keeps 12 of its 24 significant bits (a relative error of at most 2^-12), which deflates better.
     """
@@ -45,19 +45,19 @@ def packed(array: Any, dtype: str = "float32") -> dict[str, Any]:
 
 
 def unpacked(record: dict[str, Any]) -> np.ndarray:
-    """What `packed` was given, but for its rounding."""
+    """The inverse of `packed`, except for rounding."""
     data = zlib.decompress(base64.b64decode(record["data"]))
     return np.frombuffer(data, np.dtype(record["dtype"]).newbyteorder("<")).reshape(record["shape"])
 
 
 def pictures(values: np.ndarray) -> dict[str, Any]:
-    """Pictures uint8 or uint16 [T, ...] in blocks; each but a block's first as XOR with the one before."""
+    """Encode pictures uint8 or uint16 [T, ...] in blocks; each but the first as XOR with the previous one."""
     data = [_block(values[start : start + BLOCK]) for start in range(0, len(values), BLOCK)]
     return {"shape": list(values.shape), "dtype": values.dtype.name, "block": BLOCK, "data": data}
 
 
 def unpacked_pictures(record: dict[str, Any]) -> np.ndarray:
-    """What `pictures` was given."""
+    """The inverse of `pictures`."""
     dtype, parts = np.dtype(record["dtype"]).newbyteorder("<"), []
     for data in record["data"]:
         block = np.frombuffer(zlib.decompress(base64.b64decode(data)), dtype)
@@ -67,10 +67,10 @@ def unpacked_pictures(record: dict[str, Any]) -> np.ndarray:
 
 
 def screens(steps: int, screen: Callable[[int], np.ndarray]) -> tuple[dict[str, Any], list[list[int]] | None]:
-    """Colour screens as pictures [T, H, W] of indices and their palette [[r, g, b], ...].
+    """Encode colour screens as indices [T, H, W] and a palette [[r, g, b], ...].
 
-    screen: the picture uint8 [H, W, 3] of a step. A clip of more than 256 colours is stored as it is,
-    [T, H, W, 3], with no palette.
+    screen: the picture uint8 [H, W, 3] of a step. A clip with more than 256 colours is stored without
+    palette, as [T, H, W, 3].
     """
     colours = _palette(_codes(screen(t)) for t in range(steps))
     if colours is None:
@@ -80,14 +80,14 @@ def screens(steps: int, screen: Callable[[int], np.ndarray]) -> tuple[dict[str, 
 
 
 def _in_blocks(steps: int, picture: Callable[[int], np.ndarray]) -> dict[str, Any]:
-    """`pictures` of a clip of which only a block is in memory at a time."""
+    """`pictures` of a clip, with only one block in memory at a time."""
     spans = [range(start, min(start + BLOCK, steps)) for start in range(0, steps, BLOCK)]
     data = [_block(np.stack([picture(t) for t in span])) for span in spans]
     return {"shape": [steps, *picture(0).shape], "dtype": "uint8", "block": BLOCK, "data": data}
 
 
 def _palette(frames: Iterable[np.ndarray]) -> np.ndarray | None:
-    """The colours of a clip, sorted; None where they are more than an index can name."""
+    """The colours of a clip, sorted; None if there are more than 256."""
     colours = np.empty(0, np.uint32)
     for codes in frames:
         colours = np.union1d(colours, codes)
@@ -102,9 +102,9 @@ def _codes(picture: np.ndarray) -> np.ndarray:
 
 
 def quantised(maps: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Maps float [T, h, w] as whole numbers between their lowest and highest value, and these two.
+    """Quantise maps float [T, h, w] to whole numbers between their lowest and highest value, (low, high).
 
-    Small gates get 16 bits, so that what little they change over time is not lost; large maps 8.
+    Small maps get 16 bits, so that small changes over time are kept; large maps get 8.
     Raises ValueError for values that are not finite.
     """
     low, high = float(maps.min()), float(maps.max())
@@ -131,7 +131,7 @@ def _deflated(data: bytes) -> str:
 
 
 def ragged(groups: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Points float [k_t, 2] of each of T steps: offsets int32 [T + 1] into points float32 [sum of k_t, 2]."""
+    """Encode points float [k_t, 2] of T steps: offsets int32 [T + 1] into float32 [sum of k_t, 2]."""
     offsets = np.concatenate([[0], np.cumsum([len(group) for group in groups])])
     points = np.concatenate([np.zeros((0, 2)), *groups])
     return {"offsets": packed(offsets, "int32"), "points": packed(points)}

@@ -1,4 +1,4 @@
-"""`fls report`: read run folders, let their agents play, write one HTML file or a site of them."""
+"""`fls report`: reads run folders, lets their agents play, and writes one HTML file or a site."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def report(
     """Write the report of run folders; returns the files, the front page first.
 
     Args:
-        runs: run folders, or folders that hold some.
-        out: a file that ends in .html, or a folder: then a page a game and `index.html`.
+        runs: run folders, or folders that hold run folders.
+        out: a file that ends in .html, or a folder for one page per game and `index.html`.
         steps: agent steps that each agent plays for the player; 0: records only.
         seed: of the games and the sampled actions.
         greedy: take the most probable action instead of sampling.
-        make: first evaluate the latest checkpoint of each run where that was not done.
-        games: whole games of such an evaluation.
-        methods: saliency methods whose maps are recorded, of fls_jax.saliency.METHODS.
+        make: first evaluate the latest checkpoint of each run that lacks an evaluation.
+        games: whole games in each such evaluation.
+        methods: names in fls_jax.saliency.METHODS whose maps are recorded.
 
-    Raises UserError for what the user can put right.
+    Raises UserError for errors that the user can correct.
     """
     _check(out, steps, seed, games, methods)
     if make:
@@ -62,7 +62,7 @@ def report(
 
 
 class _Job:
-    """One session: agents are loaded, play and are observed; documents are written."""
+    """Loads agents, records their play, and writes documents."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class _Job:
         self.methods, self.command = methods, command
 
     def write(self, sources: Sources, path: Path) -> Path:
-        """One page of these runs."""
+        """Write one page of these runs."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with part_of(path) as part:
             clips = self.clips(sources) if self.steps else []
@@ -88,7 +88,7 @@ class _Job:
         return path
 
     def write_site(self, folder: Path) -> list[Path]:
-        """A page a game and the front page."""
+        """Write one page per game and the front page."""
         pages, paths, tables = [], [], []
         for game, group in groupby(self.sources.runs, key=lambda run: run.game):
             chosen = Sources(list(group), [])
@@ -105,7 +105,7 @@ class _Job:
         return [front, *paths]
 
     def clips(self, sources: Sources) -> list[dict[str, Any]]:
-        """Every agent plays; every agent of the game observes. Runs without a checkpoint are named."""
+        """Record every agent at play, observed by all agents of its game. Lists runs without checkpoint."""
         agents = self.load(sources)
         clips = []
         for _, group in groupby(agents, key=lambda name: sources.runs[name].game):
@@ -114,7 +114,7 @@ class _Job:
         return clips
 
     def load(self, sources: Sources) -> dict[int, Agent]:
-        """The agents that can be loaded, by their number among the runs."""
+        """The agents that can be loaded, by their index among the runs."""
         agents = {}
         for number, run in enumerate(sources.runs):
             try:
@@ -124,7 +124,7 @@ class _Job:
         return agents
 
     def clip(self, sources: Sources, agents: dict[int, Agent], player: int) -> dict[str, Any]:
-        """One agent plays, all observe."""
+        """Record one agent at play, observed by all."""
         agent, label = agents[player], sources.labels[player]
         title = f"{sources.runs[player].game}, played by {label}"
         with ProgressDisplay(title, self.steps * (1 + len(agents)), "playing ...") as display:
@@ -170,16 +170,16 @@ def _make_evaluations(sources: Sources, games: int) -> None:
         try:
             step = load_agent(run.path).step
         except UserError:
-            continue  # named later, when the player asks for it
+            continue  # listed later, when the player needs it
         if not any(each.env_step == step and each.mode == settings.mode for each in run.evaluations):
             evaluate(run.path, settings, step)
 
 
 def _check(out: Path, steps: int, seed: int, games: int, methods: Sequence[str]) -> None:
-    """UserError for options that cannot work."""
+    """Raise UserError for impossible options."""
     for method in methods:
         if method not in METHODS:
-            raise UserError(f"There is no saliency method {method!r}; choose of: {', '.join(METHODS)}.")
+            raise UserError(f"There is no saliency method {method!r}; choose one of: {', '.join(METHODS)}.")
     for name, value, low, high in (
         ("steps", steps, 0, MAX_STEPS),
         ("seed", seed, 0, 2**31 - 1),
@@ -188,7 +188,7 @@ def _check(out: Path, steps: int, seed: int, games: int, methods: Sequence[str])
         if not low <= value <= high:
             raise UserError(f"--{name} is {value}; it must lie between {low:,} and {high:,}.")
     if out.suffix.lower() != ".html" and out.suffix:
-        raise UserError(f"--out is {out}; let its name end in .html, or name a folder.")
+        raise UserError(f"--out is {out}; give a name that ends in .html, or a folder.")
 
 
 def _command(
@@ -199,7 +199,7 @@ def _command(
 
 
 def _file_name(game: str, taken: set[str]) -> str:
-    """A game's name as a file's: letters and digits, no two alike."""
+    """A file name for a game: letters and digits, without repetitions."""
     name = "".join(letter for letter in game if letter.isascii() and letter.isalnum())[:60] or "game"
     while name in taken or name == "index":
         name += "-2"

@@ -24,14 +24,14 @@ _SHOWN = (
 
 
 def attention_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """Is the map used? Whole games with another map in its place."""
+    """Is the map used? Whole games with the map replaced."""
     columns = [
         column("agent", "agent", "text"),
         column("map", "map", "text"),
         column("games", "games"),
         column("mean", "mean return"),
-        column("difference", "less as trained", meaning="With its 95% interval over games"),
-        column("kl", "KL (nats)", meaning="Of the policy from the one as trained, mean over frames"),
+        column("difference", "minus trained", meaning="With its 95% interval over games"),
+        column("kl", "KL (nats)", meaning="Of the policy from the trained one, mean over frames"),
     ]
     rows = []
     for run, label in zip(runs, labels, strict=True):
@@ -42,8 +42,9 @@ def attention_tables(runs: list[Source], labels: list[str]) -> list[dict[str, An
     if not rows:
         return []
     note = (
-        "The same agent plays whole games with its map replaced; a difference whose interval holds 0 is none."
+        "The same agent plays whole games with its map replaced. A difference whose interval contains 0 is "
     )
+    note += "not significant."
     return [table("replacement", "Is the map used?", columns, rows, "measurements", [note])]
 
 
@@ -58,7 +59,7 @@ def _replaced(name: str, values: dict[str, Any]) -> dict[str, Cell]:
 
 
 def saliency_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """Saliency methods compared: a table a run, comparison, agent and target; controls apart."""
+    """Comparisons of saliency methods: one table per run, comparison, agent and target; controls separate."""
     found = []
     for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
         for name, scores in run.saliency.items():
@@ -89,7 +90,7 @@ def _saliency_table(name: str, title: str, scores: pd.DataFrame) -> dict[str, An
 
 
 def _metrics(names: list[str]) -> list[tuple[str, str, str | None, str]]:
-    """Those that a reader is shown, in the order of _SHOWN."""
+    """The metrics to show, in the order of _SHOWN."""
     return [
         (metric, shown(label or metric), better, meaning)
         for pattern, label, better, meaning in _SHOWN

@@ -1,4 +1,4 @@
-"""Moments worth a look: advantages, states that matter, and the bookmarks made of them."""
+"""Interesting moments: advantages, important states, and the bookmarks made from them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _APART = 30  # steps between two bookmarks of a kind: two seconds of play
 def advantages(
     rewards: np.ndarray, values: np.ndarray, ends: np.ndarray, gamma: float, gae_lambda: float
 ) -> np.ndarray:
-    """Generalised advantage estimates of a clip: float32 [T], the last one NaN, since nothing follows it.
+    """Generalised advantage estimates of a clip: float32 [T]; the last is NaN because nothing follows it.
 
-    rewards: float [T], raw; their sign counts, as in training. values: float [T]. ends: bool [T].
+    rewards: float [T], raw; only their sign is used, as in training. values: float [T]. ends: bool [T].
     """
     known = slice(0, len(values) - 1)
     ours, signs = (jnp.asarray(each[known, None], jnp.float32) for each in (values, np.sign(rewards)))
@@ -42,16 +42,16 @@ def advantages(
 
 
 def importance(logits: np.ndarray) -> np.ndarray:
-    """How much it matters which action is taken: float [T], the range of the logits float [T, A].
+    """How much the choice of the action matters: float [T], the range of the logits float [T, A].
 
-    HIGHLIGHTS (Amir and Amir, AAMAS 2018) takes the range of Q; a policy that is soft in Q has logits
-    that differ by as much as Q does, over its temperature.
+    HIGHLIGHTS (Amir and Amir, AAMAS 2018) uses the range of Q. The logits of a softmax policy over Q differ
+    by the differences of Q divided by the temperature.
     """
     return logits.max(axis=1) - logits.min(axis=1)
 
 
 def peaks(values: np.ndarray, count: int, apart: int = _APART) -> list[int]:
-    """The steps of the largest values, largest first, none within `apart` of a larger one; NaN is none."""
+    """The steps of the largest values, largest first, none within `apart` of a larger one; NaN is ignored."""
     chosen: list[int] = []
     for step in np.argsort(-values, kind="stable"):
         if len(chosen) == count or not np.isfinite(values[step]):
@@ -68,7 +68,7 @@ def bookmarks(
     games: np.ndarray,
     change: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """Bookmarks in the order of time: {frame, kind, text}; change: of the policy without the map, if any."""
+    """Bookmarks in order of time: {frame, kind, text}. change: of the policy without the map, if any."""
     found = [_mark(t, "highest", f"highest advantage ({advantage[t]:+.2f})") for t in peaks(advantage, 2)]
     found += [_mark(t, "lowest", f"lowest advantage ({advantage[t]:+.2f})") for t in peaks(-advantage, 2)]
     weight = importance(logits)
@@ -90,9 +90,9 @@ def _mark(frame: int, kind: str, text: str) -> dict[str, Any]:
 
 
 def effective_area(maps: np.ndarray) -> np.ndarray:
-    """exp(entropy) of maps float [T, h, w] over their pixels: float [T], 1 where all pixels are alike.
+    """exp(entropy) of maps float [T, h, w] over their pixels: float [T], 1 if all pixels are equal.
 
-    NaN for a map of zeros. The entropy is of absolute values, as a distribution over the pixels.
+    NaN for a map of zeros. The distribution over pixels is made of absolute values.
     """
     flat = np.abs(maps.reshape(len(maps), -1)).astype(np.float64)
     mass = flat.sum(axis=1, keepdims=True)

@@ -36,11 +36,11 @@ def tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
 
 
 def training_table(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """What was trained: steps, parameters, attention, throughput."""
+    """The trainings: steps, parameters, attention, throughput."""
     columns = [
         column("agent", "agent", "text"),
         column("game", "game", "text"),
-        column("steps", "agent steps", meaning="Steps that were trained, of those that were asked for"),
+        column("steps", "agent steps", meaning="Steps trained, of those configured"),
         column("parameters", "parameters", meaning="Both heads included"),
         column("map", "attention", "text", meaning="Positions of the attention map"),
         column("return", "return", meaning="Mean return of the last 100 games of training"),
@@ -49,7 +49,7 @@ def training_table(runs: list[Source], labels: list[str]) -> list[dict[str, Any]
     ]
     rows = [row(_trained(run, label)) for run, label in zip(runs, labels, strict=True)]
     note = (
-        "Returns of training are of a policy that still learns; speeds of different machines do not compare."
+        "Training returns are of a policy that still learns. Speeds on different machines are not comparable."
     )
     return [table("training", "What was trained", columns, rows, notes=[note])]
 
@@ -86,7 +86,7 @@ def _attention(run: Source) -> str:
 
 
 def evaluation_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """Whole games that were played for evaluation, agents of one game and mode compared."""
+    """Evaluations over whole games, compared between agents of one game and mode."""
     found = [
         (label, each)
         for run, label in zip(runs, labels, strict=True)
@@ -120,7 +120,7 @@ def evaluation_tables(runs: list[Source], labels: list[str]) -> list[dict[str, A
 
 
 def _evaluations(run: Source) -> list[dict[str, Any]]:
-    """Summaries of a run's evaluations, those that a shipped agent brings included."""
+    """Summaries of a run's evaluations, including those in a shipped agent's configuration."""
     found = [
         {
             "environment": each.environment,
@@ -159,7 +159,7 @@ def _evaluated(label: str, found: dict[str, Any]) -> dict[str, Cell]:
 
 
 def gaze_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """Maps against human gaze: a table a run and protocol, controls apart."""
+    """Maps against human gaze: one table per run and protocol, controls separate."""
     found = []
     for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
         for summary in run.gaze:
@@ -187,7 +187,7 @@ def _gaze_table(name: str, run: Source, label: str, summary: dict[str, Any]) -> 
         [
             f"{summary['observations']:,} observations of {trials} trial{'s' * (trials != 1)}; 95% intervals "
             f"over blocks of {summary['intervals']['observations_in_a_block']} observations. Differences are "
-            "the model's score less the control's on the same frames.",
+            "the model's score minus the control's on the same frames.",
         ],
     )
 

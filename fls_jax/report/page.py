@@ -1,4 +1,4 @@
-"""A document to one HTML file: template, style, script and data in it, and nothing from anywhere else."""
+"""Turns a document into one HTML file that contains template, style, script and data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const) (\w+))", re.
 
 
 def page(document: dict[str, Any]) -> str:
-    """The HTML of a document (docs/report.md tells its format).
+    """The HTML of a document (docs/report.md describes the format).
 
-    Whatever stands in the document is data: it cannot end the element it stands in, and the page's policy
-    lets no script but its own run and nothing be loaded. Raises ValueError for NaN or infinities.
+    The document is escaped so that it cannot end its element, and the page's content security policy allows
+    only its own script and no loading. Raises ValueError for NaN or infinities.
     """
     script, style = bundle(), _asset("style.css")
     parts = {
@@ -35,21 +35,21 @@ def page(document: dict[str, Any]) -> str:
 
 
 def as_data(document: dict[str, Any]) -> str:
-    """JSON that may stand in an HTML element: no `<`, so no end of it, and no comment."""
+    """JSON that is safe inside an HTML element: without `<`, so without end tags and comments."""
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
 def bundle() -> str:
-    """The modules as one script: each in a function of its own, after those that it imports; main.js last."""
+    """Join the modules into one script: each in its own function, after its imports; main.js last."""
     order: list[str] = []
     _visit("main", order, ())
     return "\n".join(_module(name) for name in order)
 
 
 def _visit(name: str, order: list[str], above: tuple[str, ...]) -> None:
-    """Append a module behind what it needs."""
+    """Append a module after its imports."""
     assert name not in above, f"modules import each other in a circle: {' '.join((*above, name))}"
     for _, needed in _IMPORT.findall(_asset(f"{name}.js")):
         if needed not in order:
@@ -61,7 +61,7 @@ def _module(name: str) -> str:
     source = _IMPORT.sub(r"const \1 = _\2;" + "\n", _asset(f"{name}.js"))
     exported = ", ".join(match[1] for match in _EXPORT.findall(source))
     source = _EXPORT.sub(r"\1", source)
-    if name == "main":  # it waits for the clip, which only the top of a script may do
+    if name == "main":  # it awaits the clip, which is only allowed at the top level of a script
         return source
     return f"const _{name} = (() => {{\n{source}return {{ {exported} }};\n}})();"
 
@@ -84,9 +84,9 @@ def _asset(name: str) -> str:
 
 
 def shown(text: object) -> str:
-    """A name that somebody else chose as text that cannot pretend: control and format characters by number.
+    """Make an untrusted name safe to show: control and format characters become their numbers.
 
-    So marks of writing direction, line breaks and invisible characters are seen.
+    This makes marks of writing direction, line breaks and invisible characters visible.
     """
     return "".join(
         f"⟨U+{ord(letter):04X}⟩" if unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else letter

@@ -1,4 +1,4 @@
-"""How each number was made: commands that make it again, as the files say they were given."""
+"""Provenance: the commands that reproduce each number, from the stored options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SESSION = ("env_step", "commit", "versions", "machine", "backend")
 
 
 def agent_record(run: Source, name: str, label: str) -> dict[str, Any]:
-    """An agent as it stands in the document; name: its id there."""
+    """An agent's entry in the document. name: its id there."""
     spec = NETWORKS.get(run.config.network)
     actions = run.details.get("action_names")
     return {
@@ -57,7 +57,7 @@ def commands(run: Source) -> list[dict[str, str]]:
 
 
 def train_command(config: TrainConfig) -> str:
-    """The command that trains this; options that have their default are left out."""
+    """The command of this training, without options at their defaults."""
     words = ["fls", "train", "--game", config.game, "--network", config.network, "--seed", str(config.seed)]
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
@@ -69,7 +69,7 @@ def train_command(config: TrainConfig) -> str:
 
 
 def evaluate_command(run: Source, evaluation: Evaluation) -> str:
-    """The command that plays these games again."""
+    """The command that repeats this evaluation."""
     content = json.loads(evaluation.path.read_text())
     words = ["fls", "evaluate", str(run.path), "--step", str(evaluation.env_step)]
     for name in ("num_envs", "games_per_env", "protocol", "seed"):

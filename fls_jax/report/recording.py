@@ -1,4 +1,4 @@
-"""A clip for the report: an agent plays, and every agent of the game looks at the very same frames."""
+"""A clip for the report: one agent plays, and every agent of the game runs on the same frames."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fls_jax.saliency.projection import project
 
 _BATCH = 64
 FPS = 15
-"""Agent steps in a second of the game: 60 frames, 4 a step."""
+"""Agent steps per second of the game: 60 frames, 4 per step."""
 
 Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A clip, who played it, and what it is called in the document."""
+    """A clip, its player, and its name in the document."""
 
     id: str
     label: str
@@ -37,7 +37,7 @@ class Recording:
 
 
 def clip_record(recording: Recording, player: Agent, observers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The clip as it stands in the document (docs/report.md); observers: `observed` of every agent."""
+    """The clip's entry in the document (docs/report.md). observers: `observed` of every agent."""
     clip = recording.clip
     frames, palette = screens(len(clip.screens), clip.screen)
     config = player.config
@@ -69,11 +69,11 @@ REPLACEMENTS = {
     "shuffled": "its own values, positions shuffled",
     "other": "the map of another moment of the clip",
 }
-"""What stands in for a map in "what if": fls_jax.networks.replacement's names, in a reader's words."""
+"""Replacements of the map in "what if", by their names in fls_jax.networks.replacement, with labels."""
 
 
 def _mean_change(recording: Recording, observers: list[dict[str, Any]]) -> np.ndarray | None:
-    """How much the player's policy changes where its map is replaced by its mean; None without attention."""
+    """Change of the player's policy if its map is replaced by the mean; None without attention."""
     for observer in observers:
         for each in observer["replacements"]:
             if observer["agent"] == recording.player and each["name"] == "mean":
@@ -88,9 +88,9 @@ def observed(
     methods: Sequence[str] = ("attention",),
     report: Report = lambda done: None,
 ) -> dict[str, Any]:
-    """What an agent makes of a clip's frames: policy, value, entropy, maps, and what another map would do.
+    """An agent's output on a clip's frames: policy, value, entropy, maps, and outputs with replaced maps.
 
-    name: its id in the document. methods: of fls_jax.saliency.METHODS; attention only where there is some.
+    name: its id in the document. methods: names in fls_jax.saliency.METHODS; attention only if there is any.
     """
     logits, values, attention = _look(agent, clip, report)
     probabilities = softmax(logits)
@@ -108,7 +108,7 @@ def observed(
 
 
 def _replaced(agent: Agent, clip: Clip, trained: np.ndarray) -> list[dict[str, Any]]:
-    """Policy and value of every frame under every replacement of the map; trained: the policy as it is."""
+    """Policy and value of every frame with each replacement of the map. trained: the unchanged policy."""
     reference = np.concatenate(list(observations(clip)))
     records = []
     for name, label in REPLACEMENTS.items():
@@ -127,7 +127,7 @@ def _replaced(agent: Agent, clip: Clip, trained: np.ndarray) -> list[dict[str, A
 
 
 def _method_record(agent: Agent, clip: Clip, method: str) -> dict[str, Any]:
-    """A method's maps of the most probable action; they lie on the input already."""
+    """A method's maps of the most probable action, on the input."""
     maps = np.concatenate([agent.saliency(batch, method) for batch in observations(clip)])
     return map_record(method, method.replace("_", " "), maps)
 
@@ -139,7 +139,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def observations(clip: Clip) -> Iterator[np.ndarray]:
-    """What the player saw, uint8 [64, 84, 84, 4] at a time, the last ones fewer."""
+    """The player's inputs in blocks uint8 [64, 84, 84, 4]; the last block may be smaller."""
     steps = len(clip.inputs)
     for start in range(0, steps, _BATCH):
         batch = np.stack([clip.observation(t) for t in range(start, min(start + _BATCH, steps))])
@@ -157,7 +157,7 @@ def _look(agent: Agent, clip: Clip, report: Report) -> tuple[np.ndarray, ...]:
 
 
 def attention_record(agent: Agent, attention: np.ndarray) -> dict[str, Any]:
-    """Attention float [T, h, w] as a map of the document; its receptive fields say how it is painted."""
+    """Attention float [T, h, w] as a map of the document, with its receptive fields for drawing."""
     fields = attention_geometry(agent.spec)
     return map_record(
         "attention",
@@ -176,10 +176,10 @@ def map_record(
     fields: Mapping[str, int] | None = None,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """A method's maps as they stand in the document.
+    """A method's maps as an entry of the document.
 
-    values: float [T, h, w]. on_input: paints them onto the input, float [T, 84, 84]; linear. fields: how a
-    reader paints them, where the values are not on the input already.
+    values: float [T, h, w]. on_input: a linear function that draws them onto the input, float [T, 84, 84].
+    fields: receptive fields with which the page draws them, if the values are not on the input.
     """
     stored, low, high = quantised(values)
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)

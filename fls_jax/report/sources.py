@@ -1,4 +1,4 @@
-"""Run folders as a report reads them; what is damaged is named and left out."""
+"""Reads run folders for a report; damaged files are listed and left out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCORES = ("agent", "method", "target", "metric", "value", "low", "high")
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder's content, but for its checkpoints.
+    """A run folder's content, without its checkpoints.
 
     details: all of config.json. history: the rows of metrics.jsonl by env_step. gaze: its summary.json files.
     attention: its tables of replaced attention. saliency: the scores of comparisons of methods, by name.
@@ -58,7 +58,7 @@ class Source:
 
     @property
     def env_step(self) -> int:
-        """Where the record ends; of a shipped agent, its step."""
+        """The last step of the record; for a shipped agent, its step."""
         if self.history:
             return self.history[-1]["env_step"]
         return int((self.details.get("pretrained") or {}).get("env_step", 0))
@@ -66,18 +66,18 @@ class Source:
 
 @dataclass
 class Sources:
-    """Runs by game and network, and what could not be used: {path, reason}."""
+    """Runs by game and network, and unusable files: {path, reason}."""
 
     runs: list[Source] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
 
     def leave_out(self, path: Path, reason: str) -> None:
-        """Name something that could not be used."""
+        """List an unusable file."""
         self.problems.append({"path": shown(path), "reason": shown(reason)})
 
     @property
     def labels(self) -> list[str]:
-        """A name for each run that no other has: network and seed, and what else tells it from others."""
+        """A unique label for each run: network and seed, and folder and number if these are not unique."""
         labels = [f"{run.network}, seed {run.config.seed}" for run in self.runs]
         keys = list(zip((run.game for run in self.runs), labels, strict=True))
         counts, seen = Counter(keys), Counter[tuple[str, str]]()
@@ -89,9 +89,9 @@ class Sources:
 
 
 def read_sources(roots: Iterable[Path]) -> Sources:
-    """Read run folders, or all below folders that hold some; UserError where nothing can be read.
+    """Read run folders, or all run folders below folders. Raises UserError if no run can be read.
 
-    A damaged config.json or record leaves its run out, a damaged evaluation or gaze summary only itself.
+    A run with a damaged config.json or record is left out; a damaged evaluation or gaze summary only itself.
     """
     found, seen = Sources(), set()
     for root in roots:
@@ -106,7 +106,7 @@ def read_sources(roots: Iterable[Path]) -> Sources:
     if not found.runs:
         reasons = "; ".join(problem["reason"] for problem in found.problems) or "no folder was given"
         raise UserError(
-            f"There is no run to report ({reasons}): name run folders, or folders that hold some."
+            f"There is no run to report ({reasons}): name run folders, or folders that hold run folders."
         )
     found.runs.sort(key=lambda run: (run.game, run.network, run.config.seed, str(run.path)))
     return found
@@ -147,14 +147,14 @@ def _saliency(folder: RunFolder, sources: Sources) -> dict[str, pd.DataFrame]:
             numbers = ["value", "low", "high"]
             table[numbers] = table[numbers].astype(float)
         except (OSError, ValueError) as error:
-            sources.leave_out(path, f"{path} is no table of saliency scores ({error}): set it aside.")
+            sources.leave_out(path, f"{path} is not a table of saliency scores ({error}): set it aside.")
             continue
         found[shown(path.parent.name)] = table.astype(dict.fromkeys(SCORES[:4], str))
     return found
 
 
 def last_number(history: list[Row], name: str) -> float | None:
-    """The last value of a column that is a finite number."""
+    """The last finite value of a column."""
     for row in reversed(history):
         value = row.get(name)
         if isinstance(value, int | float) and math.isfinite(value):

@@ -1,7 +1,7 @@
-"""Tables of the document: columns with what is better, rows by kind, cells with intervals and a mark.
+"""Tables of the document: columns with a direction, rows by kind, cells with intervals and a mark.
 
-A column's best cell is marked only where its 95% interval lies beyond the interval of every other agent and
-control, a cautious rule: intervals that overlap may still hide a difference.
+A column's best cell is marked only if its 95% interval does not overlap that of any other agent or control.
+This rule is cautious: there can be a difference although intervals overlap.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def column(
     meaning: str | None = None,
     digits: int = 3,
 ) -> Column:
-    """A column; kind: number or text; better: high, low or None, where neither is."""
+    """A column. kind: number or text. better: high, low or None (neither)."""
     return {"id": name, "label": label, "kind": kind, "better": better, "meaning": meaning, "digits": digits}
 
 
 def cell(value: object, low: float | None = None, high: float | None = None, note: str | None = None) -> Cell:
-    """A cell: a number with its interval, or text. What is no finite number is text that says so."""
+    """A cell: a number with its interval, or text. A number that is not finite becomes a text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {"text": NOTHING if value is None else str(value)} | _with(note=note)
     if not math.isfinite(value):
@@ -45,7 +45,7 @@ def _with(**values: object) -> Cell:
 
 
 def row(cells: dict[str, Cell], kind: str = "agent") -> Row:
-    """A row; kind: agent, control or difference."""
+    """A row. kind: agent, control or difference."""
     return {"kind": kind, "cells": cells}
 
 
@@ -58,9 +58,9 @@ def table(
     notes: Sequence[str] = (),
     compare: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """A table of the document, its best cells marked.
+    """A table of the document, with its best cells marked.
 
-    compare: numbers of the rows that are compared with each other; by default all but differences are.
+    compare: indices of the rows that are compared with each other; by default all but differences.
     """
     if compare is None:
         compare = [[n for n, each in enumerate(rows) if each["kind"] != "difference"]]
@@ -78,7 +78,7 @@ def table(
 
 
 def _mark(of: Column, cells: list[Cell]) -> None:
-    """Mark the best cell where the intervals support it."""
+    """Mark the best cell if the intervals support it."""
     known = [each for each in cells if "low" in each]
     if of["better"] is None or len(known) < 2:
         return

@@ -1,4 +1,4 @@
-"""Scores summarised: aggregates with their uncertainty, and scores relative to a human's."""
+"""Statistics of scores: aggregates with their uncertainty, and human-normalised scores."""
 
 from __future__ import annotations
 

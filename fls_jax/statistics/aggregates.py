@@ -1,8 +1,8 @@
-"""Scores summarised with their uncertainty (Agarwal et al. 2021, arXiv 2108.13264). NumPy, vectorised.
+"""Aggregates of scores with their uncertainty (Agarwal et al. 2021, arXiv 2108.13264). NumPy, vectorised.
 
-An array of scores is [..., n, strata]: n samples of each stratum, for instance the runs of each game or
-the games of each environment. The aggregates reduce the last two axes, so that a stack of resampled
-arrays is reduced in one call.
+An array of scores is [..., n, strata]: n samples of each stratum, for example the runs of each game or the
+games of each environment. Aggregates reduce the last two axes, so that a stack of resampled arrays is reduced
+in one call.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-_CHUNK = 2**22  # resampled values held at a time
+_CHUNK = 2**22  # resampled values in memory at a time
 
 
 class Interval(NamedTuple):
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """Mean of the middle half along the last axis: [..., n] -> [...].
 
-    floor(n / 4) values are cut at each end, as scipy.stats.trim_mean(values, 0.25) does.
+    floor(n / 4) values are cut at each end, as in scipy.stats.trim_mean(values, 0.25).
     """
     values = np.asarray(values, float)
     n = values.shape[-1]
@@ -56,7 +56,7 @@ def iqm(scores: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(scores: np.ndarray, target: float = 1.0) -> np.ndarray:
-    """How far scores fall short of `target`, those above it by 0, on average: [..., n, strata] -> [...]."""
+    """Mean of max(target - score, 0): [..., n, strata] -> [...]."""
     return np.maximum(target - np.asarray(scores, float), 0.0).mean(axis=(-2, -1))
 
 
@@ -69,8 +69,8 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """Percentile intervals of several statistics by the stratified bootstrap.
 
-    Every resample draws n scores with replacement from each stratum's own n; all statistics see the same
-    resamples. The same seed gives the same intervals.
+    Every resample draws n scores with replacement from the n of each stratum. All statistics use the same
+    resamples, and the same seed gives the same intervals.
 
     Args:
         scores: [n, strata], finite.
@@ -93,10 +93,10 @@ def bootstrap_intervals(
 def resamplings(
     arrays: Sequence[np.ndarray], resamples: int, confidence: float, seed: int
 ) -> Iterator[list[np.ndarray]]:
-    """Stacks [count, n, strata] of resampled arrays, one after the other until there are `resamples`.
+    """Yield stacks [count, n, strata] of resampled arrays, `resamples` in total.
 
-    Each array [n, strata], or [n, strata, points] whose samples are whole curves, is resampled by itself.
-    Raises ValueError for scores of another rank, none at all, or values that are not finite.
+    Each array is resampled independently: [n, strata], or [n, strata, points], whose samples are whole
+    curves. Raises ValueError for scores of another rank, none at all, or values that are not finite.
     """
     for scores in arrays:
         if scores.ndim not in (2, 3) or not scores.size:
@@ -104,7 +104,7 @@ def resamplings(
                 f"Scores must be [n, strata] with at least one; these have shape {list(scores.shape)}."
             )
         if not np.isfinite(scores).all():
-            raise ValueError("Scores must be finite; leave out what is undefined before.")
+            raise ValueError("Scores must be finite; leave out undefined ones first.")
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(
             f"Resamples must be at least 1 and the confidence between 0 and 1; they are {resamples} and "

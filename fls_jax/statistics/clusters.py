@@ -1,4 +1,4 @@
-"""Means over frames of several games, and how sure they are: whole games are resampled, not frames."""
+"""Means over frames of several games, with intervals from resampling whole games, not frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RESAMPLES = 1000
 
 
 class ClusterMean(NamedTuple):
-    """A mean over n frames with its 95 % interval, NaN where there is but one game."""
+    """A mean over n frames with its 95 % interval, NaN if there is only one game."""
 
     value: float
     low: float
@@ -23,9 +23,9 @@ def cluster_means(
 ) -> list[ClusterMean]:
     """Mean of each column over its finite rows, with percentile intervals from resampled clusters.
 
-    Frames of one game resemble each other, so games are drawn with replacement and all their frames with
-    them (Field and Welsh 2007). The draws depend on the clusters and the seed alone: intervals of two columns
-    or calls on the same frames are paired, and so is that of their difference.
+    Frames of one game resemble each other, so games are drawn with replacement, with all their frames (Field
+    and Welsh 2007). The draws depend only on the clusters and the seed, so that two columns or calls on the
+    same frames use the same draws, and intervals of their differences are paired.
 
     values: float [B, M], NaN where undefined. clusters: int [B].
     """

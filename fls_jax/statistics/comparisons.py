@@ -1,4 +1,4 @@
-"""Whole distributions of scores, curves and pairs of algorithms (Agarwal et al. 2021, arXiv 2108.13264)."""
+"""Distributions of scores, learning curves, pairs of algorithms (Agarwal et al. 2021, arXiv 2108.13264)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fls_jax.statistics.aggregates import iqm, resamplings
 
 
 class Band(NamedTuple):
-    """Values with pointwise confidence intervals: float [points] each, or scalars."""
+    """Values with pointwise confidence intervals, each float [points] or scalar."""
 
     value: np.ndarray
     low: np.ndarray
@@ -27,7 +27,7 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarra
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """How often a run of ours beats one of theirs in the same stratum, ties counting half, mean over strata.
+    """How often a run of ours beats one of theirs in the same stratum; ties count half; mean over strata.
 
     [..., n, strata], [..., m, strata] -> [...]. It is the Mann-Whitney statistic over n m in each stratum.
     """
@@ -49,11 +49,11 @@ def bootstrap_band(
 ) -> Band:
     """`statistic(*arrays)` with percentile intervals of each of its values by the stratified bootstrap.
 
-    Each array is resampled by itself, within each stratum. The same seed gives the same intervals.
+    Each array is resampled independently within each stratum. The same seed gives the same intervals.
 
     Args:
-        arrays: float [n, strata] each, or [n, strata, points]; n may differ, the strata not.
-        statistic: also of stacks of resampled arrays, [count, n, strata, ...].
+        arrays: float [n, strata] each, or [n, strata, points]; n may differ, the strata must not.
+        statistic: must also take stacks of resampled arrays, [count, n, strata, ...].
 
     Raises ValueError as `bootstrap_intervals` does, and for arrays over different strata.
     """

@@ -1,4 +1,4 @@
-"""Published scores of random play and of a human, by which a game's score is normalised.
+"""Published scores of random play and of a human, for normalising a game's scores.
 
 Source: Wang et al. 2016, "Dueling Network Architectures for Deep Reinforcement Learning" (arXiv
 1511.06581), table of raw scores from up to 30 no-op starts; its human is the professional games tester
@@ -80,7 +80,7 @@ REFERENCES: dict[str, Reference] = {
 
 
 def human_normalised(score: float, game: str) -> float | None:
-    """(score - random) / (human - random): 0 is random play, 1 the human; None for a game without both.
+    """(score - random) / (human - random): 0 is random play, 1 the human. None for a game without them.
 
     game: EnvPool's spelling.
     """

@@ -1,4 +1,4 @@
-"""The figures of Nikulin et al. (arXiv 1908.02511), to stand beside ours.
+"""The figures of Nikulin et al. (arXiv 1908.02511), for comparison with ours.
 
 The scores are a second-hand transcription that nobody has checked against the paper; the parameter counts
 follow from the networks. The saliency figures are means over 5 seeds, under what is here called the paper
@@ -69,7 +69,7 @@ PARAMETERS: dict[str, int] = {
 
 
 def score(environment: str, network: str) -> Score | None:
-    """The paper's score, None where it has none; environment: a game, or BreakoutInfinite."""
+    """The paper's score, None if it has none. environment: a game, or BreakoutInfinite."""
     if environment == "BreakoutInfinite" and network in _BREAKOUT_INFINITE:
         return Score(*_BREAKOUT_INFINITE[network])
     if environment in PAPER_GAMES and network in _SCORES:
@@ -112,7 +112,7 @@ SALIENCY_METRICS = tuple(_SALIENCY)
 
 
 def saliency_score(metric: str, network: str, game: str) -> float | None:
-    """The paper's figure of a network's map, None where there is none."""
+    """The paper's figure of a network's map, None if there is none."""
     if metric not in _SALIENCY or network not in SALIENCY_NETWORKS or game not in SALIENCY_GAMES:
         return None
     return _SALIENCY[metric][SALIENCY_NETWORKS.index(network)][SALIENCY_GAMES.index(game)]

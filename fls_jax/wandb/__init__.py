@@ -1,1 +1,1 @@
-"""Weights & Biases: the only place that imports wandb."""
+"""Weights & Biases. No other package imports wandb."""

@@ -1,4 +1,4 @@
-"""A Weights & Biases run beside the job it tells of: online only where a key is found, never in the way."""
+"""A live Weights & Biases run of a job: online only if a key is found; its failures do not stop the job."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ WandbMode = Literal["auto", "offline", "off"]
 
 
 class WandbRun:
-    """A W&B run beside a job, or nothing at all when W&B is off or fails; a failure is said once.
+    """A W&B run of a job; does nothing if W&B is off or has failed. A failure is reported once.
 
-    `failure` is what there is to say after the start, or None; what fails later is said on stderr.
+    `failure` is the message after the start, or None. Later failures are printed on stderr.
 
     Args:
         directory: the run folder; W&B's files go into its `wandb/`, the run's id into
             `wandb/<job_type>-run-id`.
         config: everything in config.json.
-        mode: `auto` is online where a usable key is found and offline elsewhere; W&B's own switches
-            (`WANDB_MODE`, `wandb offline`, `wandb disabled`) are heeded.
+        mode: `auto` is online if a usable key is found, else offline. W&B's own switches (`WANDB_MODE`,
+            `wandb offline`, `wandb disabled`) are respected.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class WandbRun:
         if self._run is None or self._run.offline:
             return
         for row in rows:
-            if row["env_step"] >= self._run.step:  # before that, W&B takes none
+            if row["env_step"] >= self._run.step:  # W&B takes no rows before that
                 self.log(row)
 
     def log(self, row: Row) -> None:
-        """Send one row, which carries `env_step`; values that are None are left out."""
+        """Send one row, which has `env_step`; values that are None are left out."""
         if self._run is None:
             return
         try:
@@ -88,7 +88,7 @@ class WandbRun:
 def _start(
     directory: Path, config: Row, job_type: JobType, mode: WandbMode, project: str
 ) -> tuple[Any, str | None]:
-    """(the started run or None, what to say of it or None)."""
+    """(the started run or None, a message about it or None)."""
     wandb = import_wandb()
     asked = wandb.setup().settings.mode
     if asked == "disabled":
@@ -106,7 +106,7 @@ def _start(
             if wandb.login(prompt=False):
                 return init_run(wandb, "online", arguments), None
         except Exception as error:
-            wandb.teardown()  # its service holds the run's id until it ends
+            wandb.teardown()  # its service locks the run's id until it ends
             failure = (
                 f"W&B cannot be reached with the key that is set, so this run is recorded offline "
                 f"({briefly(error)}); `fls sync {directory}` sends it."

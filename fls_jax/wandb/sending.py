@@ -1,4 +1,4 @@
-"""Runs sent to Weights & Biases after the fact; what goes wrong is said."""
+"""Sends finished runs and results to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from fls_jax.runs.record import Row
 from fls_jax.wandb.service import START_SECONDS, Identity, briefly, import_wandb, init_run, log_row, present
 
 Columns = Mapping[str, Sequence[Any]]
-# How long it may take to send what is left at the end of a run.
+# How long sending the rest may take at the end of a run.
 SEND_SECONDS = 1800.0
 
 
 STORED_SECONDS = 10.0
-"""How long a file that was uploaded may take to be listed."""
+"""How long an uploaded file may take to be listed."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What W&B is told at once: a row with `env_step`, tables by name, MP4 files by name."""
+    """Data that is sent together: a row with `env_step`, tables by name, MP4 files by name."""
 
     row: Row
     tables: Mapping[str, Columns] = field(default_factory=dict)
@@ -34,9 +34,9 @@ class Content:
 
 
 def check_online(otherwise: str) -> None:
-    """UserError where W&B is switched off, has no key, or does not take it.
+    """Raise UserError if W&B is switched off, has no key, or refuses it.
 
-    otherwise: what can be done without a key, for the end of the sentence: `or ...`.
+    otherwise: an alternative without a key, for the end of the message: `or ...`.
     """
     try:
         wandb = import_wandb()
@@ -51,7 +51,7 @@ def check_online(otherwise: str) -> None:
         raise
     except Exception as error:
         raise UserError(
-            f"W&B does not take the key that is set, or cannot be reached ({briefly(error)}): check "
+            f"W&B refuses the key that is set, or cannot be reached ({briefly(error)}): check "
             f"WANDB_API_KEY or run `wandb login --relogin`, {otherwise}."
         ) from error
     if not found:
@@ -66,7 +66,7 @@ def send_history(
     """Send a training's rows, ascending in env_step, or write them as an offline run.
 
     Rows up to the env_step that W&B already has are not sent again. folder: for W&B's working files, in
-    its wandb/. Returns the run's address, None offline. Raises UserError where W&B does not take it.
+    its wandb/. Returns the run's address, None offline. Raises UserError if sending fails.
     """
     with _sending(identity, config, folder, online) as run:
         for row in rows:
@@ -75,10 +75,10 @@ def send_history(
 
 
 def send_content(content: Content, identity: Identity, config: Row, folder: Path, online: bool) -> str | None:
-    """Send the result of a job, or write it as an offline run; what W&B already has is not sent again.
+    """Send the result of a job, or write it as an offline run. What W&B already has is not sent again.
 
-    Arguments, result and errors are those of `send_history`. A content counts as sent where W&B has its
-    tables and films as well, whole: one whose upload failed or was cut off is sent again.
+    Arguments, result and errors are those of `send_history`. Content counts as sent if W&B has all its tables
+    and films completely. If an upload failed or was interrupted, it is sent again.
     """
     wandb = import_wandb()
     has_files = bool(content.tables or content.videos)
@@ -106,7 +106,7 @@ def send_content(content: Content, identity: Identity, config: Row, folder: Path
 
 
 def sent_files(run: Any) -> dict[str, int]:
-    """The tables and films of a run by name, with their sizes, as this process has sent them or W&B says."""
+    """The tables and films of a run with their sizes, as sent by this process or listed by W&B."""
     home = Path(run.dir)
     ours = {path.relative_to(home).as_posix(): path.stat().st_size for path in home.glob("media/**/*.*")}
     theirs = (dict(value) for value in dict(run.summary).values() if hasattr(value, "keys"))
@@ -114,14 +114,14 @@ def sent_files(run: Any) -> dict[str, int]:
 
 
 def missing_files(wandb: Any, run: Any, wanted: dict[str, int], patience: float = 0.0) -> list[str]:
-    """Which of these files W&B does not have in full, after so many seconds of waiting for them."""
+    """The files that W&B does not have completely after waiting for `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         try:
             stored = wandb.Api(timeout=int(START_SECONDS)).run(f"{run.entity}/{run.project}/{run.id}")
             sizes = {file.name: file.size for file in stored.files(list(wanted))}
         except Exception as error:
-            raise UserError(f"W&B does not say what it has of run {run.id} ({briefly(error)}).") from error
+            raise UserError(f"W&B does not list the files of run {run.id} ({briefly(error)}).") from error
         missing = [name for name, size in wanted.items() if sizes.get(name) != size]
         if not missing or time.monotonic() > deadline:
             return missing
@@ -130,7 +130,7 @@ def missing_files(wandb: Any, run: Any, wanted: dict[str, int], patience: float 
 
 @contextlib.contextmanager
 def _sending(identity: Identity, config: Row, folder: Path, online: bool) -> Generator[Any]:
-    """A W&B run for the length of a block, and a UserError for whatever goes wrong in it."""
+    """A W&B run for a block. Raises UserError if sending fails in the block."""
     run = None
     try:
         wandb = import_wandb()
@@ -138,7 +138,8 @@ def _sending(identity: Identity, config: Row, folder: Path, online: bool) -> Gen
             wandb,
             "online" if online else "offline",
             identity.arguments(config) | {"dir": str(folder)},
-            # This process, machine and checkout are not the run's: config.json says what they were.
+            # The run was made by another process, maybe elsewhere: config.json describes its machine and
+            # checkout.
             disable_git=True,
             x_disable_machine_info=True,
             x_disable_stats=True,
@@ -158,7 +159,7 @@ def _sending(identity: Identity, config: Row, folder: Path, online: bool) -> Gen
 
 
 def digest_of(content: Content) -> str:
-    """The same for the same content."""
+    """A digest that is the same for the same content."""
     digest = hashlib.sha256(json.dumps([content.row, content.tables], sort_keys=True).encode())
     for name, file in sorted(content.videos.items()):
         digest.update(name.encode())

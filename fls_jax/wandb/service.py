@@ -1,4 +1,4 @@
-"""What everything that speaks to Weights & Biases shares: how a run is named, started and written to."""
+"""Shared parts of the W&B modules: naming, starting and writing runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fls_jax.errors import UserError, missing_library
 from fls_jax.runs.record import Row
 
 JobType = Literal["train", "evaluate", "gaze", "video"]
-# How long W&B may hold up the start and the end of an online run.
+# How long W&B may delay the start and the end of an online run.
 START_SECONDS = 20.0
 FINISH_SECONDS = 60.0
 BY_GAME = ("eprewmean", "sps", "sps_overall", "attention_mean", "attention_max", "attention_entropy")
-"""Columns of a training that are sent as `<name>/<Game>` too."""
+"""Columns of a training that are also sent as `<name>/<Game>`."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a W&B run is called and to what it belongs.
+    """Names of a W&B run.
 
-    id: the run's, for ever. title: what stands behind `<game>-<network>-seed<k>` in its name.
+    id: permanent id of the run. title: the part of its name after `<game>-<network>-seed<k>`.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Identity:
     title: str = ""
 
     def arguments(self, config: Row) -> Row:
-        """What wandb.init is told; config: everything in config.json."""
+        """Arguments for wandb.init. config: everything in config.json."""
         variant = TrainConfig.from_json(config).variant
         name = f"{config['game']}-{variant}-seed{config['seed']}"
         return {
@@ -49,24 +49,24 @@ class Identity:
 
 
 def run_id(home: Path, job_type: JobType) -> str | None:
-    """The id that a run folder's job has on W&B, None where it has none yet; home: the folder's wandb/."""
+    """The W&B id of a run folder's job, None if it has none yet. home: the folder's wandb/."""
     file = home / f"{job_type}-run-id"
     return file.read_text().strip() if file.exists() else None
 
 
 def keep_run_id(home: Path, job_type: JobType, identity: str) -> None:
-    """Keep the id of a run folder's job for the next time."""
+    """Store the id of a run folder's job for later sessions."""
     home.mkdir(parents=True, exist_ok=True)
     (home / f"{job_type}-run-id").write_text(identity)
 
 
 def import_wandb() -> Any:
-    """The module wandb, silent and without its telemetry; it takes seconds, so only where it is used.
+    """Import wandb, silent and without telemetry. This takes seconds, so it happens only when needed.
 
-    Raises UserError where it is not installed.
+    Raises UserError if it is not installed.
     """
     os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its telemetry calls home, also offline
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # otherwise it sends telemetry, even offline
     try:
         import wandb
     except ModuleNotFoundError as error:
@@ -76,7 +76,7 @@ def import_wandb() -> Any:
 
 
 def init_run(wandb: Any, mode: str, arguments: Row, **more: Any) -> Any:
-    """A started run: silent, the terminal left alone, no endless wait for a network."""
+    """Start a run that prints nothing and does not wait for a network without end."""
     # Several runs may be trained in one process.
     settings = {
         "reinit": "create_new",
@@ -96,17 +96,17 @@ def init_run(wandb: Any, mode: str, arguments: Row, **more: Any) -> Any:
 
 def log_row(run: Any, row: Row, game: str) -> None:
     """One row of a training. W&B's own step is env_step too, so that a row sent twice counts once."""
-    # A panel groups runs by network alone, so that what games differ in has a name of its own for each.
+    # A panel groups runs only by network, so metrics that differ by game get a name per game.
     by_game = {f"{name}/{game}": row.get(name) for name in BY_GAME}
     run.log(present(row | by_game), step=row["env_step"], commit=True)
 
 
 def present(row: Row) -> Row:
-    """A row without what is None."""
+    """A row without values that are None."""
     return {key: value for key, value in row.items() if value is not None}
 
 
 def briefly(error: Exception) -> str:
-    """An error in a few words: the first line of its message."""
+    """The first line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

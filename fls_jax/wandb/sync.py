@@ -1,7 +1,7 @@
-"""`fls sync`: run folders -> Weights & Biases, from what the folders say.
+"""`fls sync`: sends run folders to Weights & Biases.
 
-The history is rebuilt from metrics.jsonl, one row an env_step, however often the run was stopped, killed
-and resumed. Evaluations, gaze and videos become runs of their own job type, in the training run's group and
+The history is rebuilt from metrics.jsonl with one row per env_step, however often the run was stopped, killed
+and resumed. Evaluations, gaze and videos become runs with their own job type, in the training run's group and
 with its id in their configuration.
 """
 
@@ -37,16 +37,16 @@ from fls_jax.wandb.service import Identity, JobType, keep_run_id, run_id
 
 @dataclass(frozen=True)
 class Parcel:
-    """One W&B run to be: a training's rows, or the result of one other job."""
+    """The content of one W&B run: a training's rows, or the result of another job."""
 
     identity: Identity
     config: Row
     what: list[Row] | Content
     note: str = ""
-    """What is left out, and why."""
+    """Rows that are left out, and why."""
 
     def describe(self) -> str:
-        """How much there is of what."""
+        """The amount of content in words."""
         if isinstance(self.what, list):
             text = f"{len(self.what):,} row{'s' * (len(self.what) != 1)}"
         else:
@@ -68,8 +68,8 @@ def sync(root: Path, project: str = "fls-jax", offline: Path | None = None, dry_
     """Send every run at and below `root` to W&B; the same call again sends only what is new.
 
     offline: write W&B offline runs into this folder instead; `wandb sync` sends those from another machine.
-    dry_run: only say what there is. Raises UserError where there is no run, no key, no network, or where
-    a run cannot be read or sent (after all the others).
+    dry_run: only list the content. Raises UserError if there is no run, no key or no network, or (after
+    sending all others) if a run cannot be read or sent.
     """
     folders = find_runs(root)
     if not folders:
@@ -87,16 +87,20 @@ def sync(root: Path, project: str = "fls-jax", offline: Path | None = None, dry_
             print(f"{path}  {error}", flush=True)
             failed.append(str(path))
     if failed:
-        raise UserError(f"{len(failed)} of {len(folders)} runs were not sent whole: {', '.join(failed)}.")
+        raise UserError(
+            f"{len(failed)} of {len(folders)} runs were not sent completely: {', '.join(failed)}."
+        )
     if not parcels:
-        print(f"The runs below {root} hold nothing to send yet: no record, evaluation, gaze result or film.")
+        print(
+            f"The runs below {root} contain nothing to send yet: no record, evaluation, gaze result or film."
+        )
     elif offline is not None and not dry_run:
         files = shlex.quote(str(offline / "wandb")) + "/offline-run-*"
         print(f"`wandb sync {files}` sends them from a machine with a key.")
 
 
 def _send(parcel: Parcel, path: Path, offline: Path | None) -> str:
-    """Send a parcel of the run in `path`; returns where it is now."""
+    """Send a parcel of the run in `path`; returns its address or folder."""
     with contextlib.ExitStack() as stack:
         try:
             files = offline or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fls-sync-")))
@@ -113,13 +117,13 @@ def _send(parcel: Parcel, path: Path, offline: Path | None) -> str:
         if written is not None:
             written.add(parcel)
     if parcel.identity.job_type == "train":
-        with contextlib.suppress(OSError):  # without it the id follows from the run, the same every time
+        with contextlib.suppress(OSError):  # without it the id is derived from the run, the same every time
             keep_run_id(path / "wandb", "train", parcel.identity.id)
     return address or f"offline run {parcel.identity.id} in {offline}"
 
 
 class _Written:
-    """What offline runs of a folder hold, so that writing them again adds only what is new.
+    """The content of a folder's offline runs, so that writing them again adds only new content.
 
     FOLDER/wandb/written.json: for each run's id the last env_step of a training, the digest of a content.
     """
@@ -132,7 +136,7 @@ class _Written:
             self._known = {}
 
     def rest(self, parcel: Parcel) -> Parcel | None:
-        """What is new of a parcel, None where nothing is."""
+        """The new part of a parcel, None if there is none."""
         known = self._known.get(parcel.identity.id)
         if not isinstance(parcel.what, list):
             return None if known == digest_of(parcel.what) else parcel
@@ -140,26 +144,28 @@ class _Written:
         return replace(parcel, what=rows) if rows else None
 
     def add(self, parcel: Parcel) -> None:
-        """Remember that all of a parcel is written."""
+        """Record that a parcel is completely written."""
         what = parcel.what
         self._known[parcel.identity.id] = what[-1]["env_step"] if isinstance(what, list) else digest_of(what)
         write_whole(self._file, json.dumps(self._known, indent=1) + "\n")
 
 
 def pack(folder: RunFolder, project: str) -> list[Parcel]:
-    """The W&B runs that a run folder is worth: its training, then each evaluation, gaze pass and video.
+    """The W&B runs of a run folder: its training, then each evaluation, gaze pass and video.
 
     Raises UserError for a damaged file, naming it.
     """
     config = folder.read_config()
     missing = [name for name in ("game", "network", "seed") if name not in config]
     if missing:
-        raise UserError(f"{folder.config_file} lacks {', '.join(missing)}: it is no run's configuration.")
+        raise UserError(
+            f"{folder.config_file} lacks {', '.join(missing)}: it is not the configuration of a run."
+        )
     rows = read_record(folder.record_file)
-    # Without an id from before, one that follows from the run: the first row has its seconds in it.
+    # Without a stored id, derive one from the run: the first row contains its time in seconds.
     training = run_id(folder.path / "wandb", "train") or _short_hash(config, rows[:1])
     linked = config | {"training_run": training}
-    # Imported models are at step 0 and as they will ever be.
+    # Imported models are at step 0 and never change.
     end = 0 if "imported" in config else last_step(config, str(folder.config_file))
 
     def parcel(job_type: JobType, title: str, content: Content) -> Parcel:
@@ -191,9 +197,10 @@ def pack(folder: RunFolder, project: str) -> list[Parcel]:
 
 
 def settled_rows(folder: RunFolder, config: Row, rows: list[Row]) -> tuple[list[Row], str]:
-    """The rows that no resuming takes back, one an env_step, and what to say of the others.
+    """The rows that resuming will not drop, one per env_step, and a note on the others.
 
-    A run that goes on from its latest checkpoint cuts its record back to it; what W&B has, it keeps.
+    A run that resumes from its latest checkpoint drops later rows from its record, but W&B keeps rows
+    forever.
     """
     steps = checkpoint_steps(folder.checkpoints)
     finished = rows[-1]["env_step"] >= last_step(config, str(folder.config_file))
@@ -207,7 +214,7 @@ def settled_rows(folder: RunFolder, config: Row, rows: list[Row]) -> tuple[list[
 def score_key(environment: str, protocol: str, statistic: str, greedy: bool = False) -> str:
     """W&B's name of a statistic of an evaluation; environment: a game, or BreakoutInfinite.
 
-    A panel averages whatever has the same name, so that what must not be averaged is named apart.
+    A panel averages values of the same name, so values that must not be averaged get different names.
     """
     return f"score/{environment}{'-greedy' * greedy}/{protocol}/{statistic}"
 
@@ -218,18 +225,18 @@ def gaze_key(game: str, protocol: str, space: str, metric: str) -> str:
 
 
 def gaze_table_key(game: str, protocol: str, space: str) -> str:
-    """W&B's name of the table of all maps, controls too."""
+    """W&B's name of the table of all maps, including controls."""
     return f"gaze-maps/{game}/{protocol}-{space}"
 
 
 def video_key(game: str, variant: str = "") -> str:
-    """W&B's name of a video; variants that differ in a number alone share it."""
+    """W&B's name of a video; variants that differ only in a number share it."""
     words = [word for word in variant.split("-") if word and not word.isdigit()]
     return "-".join([f"video/{game}", *words])
 
 
 def before_the_end(content: Content) -> Content:
-    """The result of a checkpoint that is not the training's last, under names that no final result has."""
+    """The result of a checkpoint before the training's last, with names that final results do not have."""
     row = {_apart(name) if "/" in name else name: value for name, value in content.row.items()}
     return Content(row, {_apart(name): table for name, table in content.tables.items()}, content.videos)
 
@@ -242,7 +249,7 @@ def _apart(name: str) -> str:
 def evaluation_content(evaluation: Evaluation) -> Content:
     """An evaluation's numbers and a table of its games.
 
-    The names carry the environment, so that a workspace can show one game in a panel.
+    The names contain the environment, so that a workspace can show one game in a panel.
     """
     summary = evaluation.summary
     numbers = {name: summary[name] for name in ("mean", "std", "median", "iqm", "mean_steps", "games")}
@@ -260,7 +267,7 @@ def evaluation_content(evaluation: Evaluation) -> Content:
 
 
 def attention_content(content: dict[str, Any]) -> Content:
-    """What a map looks like, what becomes of the policy without it, and a row a replacement, of one file."""
+    """The content of an `attention/` file: the map's statistics, and one row per replacement."""
     game = content["game"]
     values = {f"attention-map/{game}/{name}": value for name, value in content["map"].items()}
     columns: dict[str, list[Any]] = {"attention": list(content["replacements"])}
@@ -294,7 +301,7 @@ def gaze_content(game: str, summary: dict[str, Any]) -> Content:
 
 
 def _sends_itself(folder: RunFolder) -> bool:
-    """Whether a training is at work in the folder that sends its own rows: two would mix its history."""
+    """Whether a running training in the folder sends its own rows; two senders would mix its history."""
     sessions = [p.name.removeprefix("offline-") for p in folder.path.glob("wandb/*run-*-*") if p.is_dir()]
     online = bool(sessions) and (folder.path / "wandb" / max(sessions)).is_dir()
     return online and folder.is_locked()

@@ -240,7 +240,7 @@ def test_two_at_once_are_refused(run):
     (run / "evaluation").mkdir()
     with (run / "evaluation/64-standard.part.jsonl").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="Another process is at this evaluation"):
+        with pytest.raises(UserError, match="Another process is running this evaluation"):
             evaluate(run, SMALL)
 
 
@@ -253,7 +253,7 @@ def test_fresh_takes_nothing_from_an_evaluation_at_work(run, breakout):
         file.write("its progress\n")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="Another process is at this evaluation"):
+        with pytest.raises(UserError, match="Another process is running this evaluation"):
             evaluate(run, SMALL, fresh=True)
     assert part.read_text() == "its progress\n"
     assert (folder / "64-standard.json").read_text() == "a result"

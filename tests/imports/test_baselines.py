@@ -110,7 +110,7 @@ def test_what_is_not_the_authors_folder(model, tmp_path):
     with pytest.raises(UserError, match=r"model.pkl cannot be read \(No such file"):
         import_baselines(source, tmp_path / "run")
     for config, message in [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "env_name is None; it must be a name"),
         (json.dumps({"env_name": PACMAN, "network": 3}), "network is 3; it must be a name"),
         (

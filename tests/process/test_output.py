@@ -93,7 +93,7 @@ def test_output_that_a_full_disk_did_not_take_is_said():
         )
     assert run.returncode == 1
     assert run.stderr == (
-        "fls: the command has ended; but part of its output could not be written (No space left on device).\n"
+        "fls: the command has ended, but part of its output could not be written (No space left on device).\n"
     )
 
 

@@ -248,7 +248,7 @@ def test_offline_again_adds_only_what_is_new(tmp_path):
 def test_offline_with_nothing_to_send_names_no_folder(tmp_path, capsys):
     write_run(tmp_path / "a", CELL, [])
     sync(tmp_path, offline=tmp_path / "out")
-    assert "hold nothing to send yet" in capsys.readouterr().out
+    assert "contain nothing to send yet" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 
 
@@ -270,7 +270,7 @@ def test_a_refused_key_and_a_switch_are_told_with_code_2(tmp_path, switch):
         done = fls("sync", path, home=tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY, **switch)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert ("switched to 'offline'" if switch else "does not take the key") in line
+    assert ("switched to 'offline'" if switch else "refuses the key") in line
     assert KEY not in line
 
 
