@@ -30,7 +30,7 @@ KNOWS = {
     "wandb": {"wandb/service.py"},
     "av": {"film/movie.py"},
     "ale_py": {"atari/emulator.py"},
-    "tyro": {"cli.py"},
+    "tyro": {"cli/commands.py", "cli/parsing.py"},
 }
 
 

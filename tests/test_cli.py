@@ -23,6 +23,7 @@ from fls_jax.cli import Games, Networks, Train, parse
 from fls_jax.config import PRESETS, TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS
+from tests.networks.counts import COUNTS
 from tests.processes import run_fls, run_python
 
 
@@ -118,7 +119,7 @@ def _documented(module: object) -> dict[str, str]:
 def test_help_of_train_explains_every_option(capsys):
     code, text = said(capsys, "train", "--help")
     assert code == 0
-    documented = _documented(fls_jax.config) | _documented(fls_jax.cli)
+    documented = _documented(fls_jax.config) | _documented(fls_jax.cli.commands)
     names = {field.name for type_ in (TrainConfig, Train) for field in dataclasses.fields(type_)} - {"config"}
     assert documented.keys() == names
     for name, words in documented.items():
@@ -191,17 +192,7 @@ def test_networks_lists_them_with_the_published_sizes():
     assert ended.stderr == ""
     rows = {line.split()[0]: line.split()[1:] for line in ended.stdout.splitlines() if line.startswith("cnn")}
     assert list(rows) == list(NETWORKS)
-    published = {
-        "cnn": "1,686,693",
-        "cnn_daqn": "130,726",
-        "cnn_rsppo": "1,720,999",
-        "cnn_sparse_fls": "1,836,710",
-        "cnn_sparse_fls_pool": "263,846",
-        "cnn_dense_fls": "280,358",
-        "cnn_sparse_fls_h1": "1,762,982",
-        "cnn_sparse_fls_x3": "2,063,016",
-    }
-    assert {name: rows[name][0] for name in published} == published
+    assert {name: rows[name][0] for name in COUNTS} == {name: f"{n:,}" for name, n in COUNTS.items()}
     assert rows["cnn"][1:3] == ["-", "-"]
     assert rows["cnn_sparse_fls"][1:3] == ["7x7", "36/8"]
     assert rows["cnn_sparse_fls_x3"][1:3] == ["20x20", "8/4"]

@@ -232,6 +232,7 @@ class AtariPool:
 
     def receive(self) -> EnvStep:
         """The second half of a step: wait for the results of the actions sent."""
+        # 1. Count the step. In most steps no environment has finished.
         observations, rewards, terminated, truncated, info = self._pool.receive()
         self._returns += info["reward"]
         self._lengths += 1
@@ -239,15 +240,18 @@ class AtariPool:
         if not (terminated.any() or truncated.any()):
             self._lives = info["lives"]
             return EnvStep(observations, rewards, terminated, truncated, None, *_NOTHING_FINISHED)
+        # 2. Why environments have finished: a life lost, a game over, or only the time limit.
         game_over = info["terminated"].astype(bool)
         life_lost = info["lives"] < self._lives
         self._lives = info["lives"]
         done = terminated | truncated
         game_ended = game_over | truncated
         truncated = truncated & ~game_over & ~life_lost
+        # 3. Keep the last real observations for the values after a truncation, then reset what has finished.
         final = observations.copy() if truncated.any() else None
         ids = np.flatnonzero(done).astype(np.int32)
         game_ended[ids] |= self._revive(ids, observations, game_ended[ids])
+        # 4. Report the whole games that ended, and start counting new ones.
         returns, lengths = self._returns[game_ended].copy(), self._lengths[game_ended].copy()
         self._returns[game_ended] = 0.0
         self._lengths[game_ended] = 0

@@ -119,9 +119,11 @@ class _Pass:
     def run(self, home: Path) -> dict[str, Any]:
         folder = home / "gaze" / f"{self.settings.protocol}-{self.settings.space}"
         with ResultsWriter(folder, self.identity(), self.fresh) as writer:
+            # 1. Take over finished trials, score the others, and summarise all of them.
             self.keep(writer)
             self.score(writer)
             summary = self.identity() | self.summary()
+            # 2. Publish, unless the results that exist contain these trials and more.
             if self.statistics and writer.standing > self.statistics.keys():
                 writer.discard()
                 print(f"{folder} holds more trials ({len(writer.standing)}) and is left unchanged.")
@@ -162,6 +164,7 @@ class _Pass:
 
     def score_trial(self, trial: Trial, title: str) -> Scored:
         """Open and score one trial. Raises TrialError, and Stopped after a signal."""
+        # 1. Open: read pictures (still encoded) and gaze; pool the gaze of the game's other trials.
         begun = time.perf_counter()
         observations = open_trial(
             trial,
@@ -171,6 +174,7 @@ class _Pass:
         )
         others = self.gaze.without(trial.id) if self.gaze else None
         with ProgressDisplay(title, observations.asked, "reading ...") as progress:
+            # 2. Score: two passes over the pictures (gaze/trial_pass.py).
             scores = self.scoring.score(observations, trial.id, others, self.shown_by(progress))
             if not len(scores.frames):
                 bad = observations.data.first_undecodable
@@ -178,6 +182,7 @@ class _Pass:
                     f"none of its {observations.asked} observations has all its pictures"
                     + (f" (the first that cannot be decoded is {bad})" if bad else "")
                 )
+            # 3. Report what was read and left out.
             report = observations.report()
             seconds = time.perf_counter() - begun
             speed = len(scores.frames) / seconds

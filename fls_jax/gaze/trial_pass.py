@@ -117,13 +117,16 @@ class TrialPass:
             others: gaze counts [H, W] of the game's other trials, None if there are none.
             advance: called in both passes with the number of observations done since the last call.
         """
+        # First pass: attention of all observations, and its maximum.
         attended = self.attend(observations, advance)
+        # Which maps exist in this trial. Some controls are the same for all of its observations.
         fixed = (
             self._fixed
             if others is None or not self._fixed
             else self._fixed | {"other_trials": gaze_map(others, self._space)}
         )
         names = [name for name in self.maps if self.note(name, "other_trials" in fixed) is None]
+        # Second pass: draw and score all maps, batch by batch; maps that do not exist stay NaN.
         values = np.full((len(attended.frames), len(self.maps), len(METRICS)), np.nan, np.float32)
         columns = [self.maps.index(name) for name in names]
         if names:

@@ -143,6 +143,7 @@ def make_update(
     CPUs, where XLA runs convolutions inside a loop several times slower). Same arithmetic either way.
     runs: update this many runs at once, scanned (see `update_of_runs`).
     """
+    # The parts are the same; the backend decides how they are compiled.
     if scanned is None:
         scanned = jax.default_backend() != "cpu" or runs is not None
     parts = _parts(apply, config, mesh, unroll=not scanned)
@@ -157,21 +158,25 @@ def _parts(apply: ApplyFn, config: TrainConfig, mesh: Mesh | None, unroll: bool)
     optimiser = make_optimiser(config)
 
     def prepare(trajectory: Trajectory, key: Array) -> tuple[Minibatch, Array, Metrics]:
+        # Advantages and returns of the rollout, then the order of the samples in all epochs.
         samples = trajectory_samples(trajectory, config)
         order = shuffles(key, config.epochs, config.minibatches, config.steps_per_update)
         return samples, order, {"explained_variance": explained_variance(samples.values, samples.returns)}
 
     def step(state: TrainState, samples: Minibatch, chosen: Array) -> tuple[TrainState, Metrics]:
+        # Gather the minibatch and shard it over the devices.
         batch = choose(samples, chosen)
         if mesh is not None:
             spread = NamedSharding(mesh, PartitionSpec("data"))
             batch = jax.lax.with_sharding_constraint(batch, spread)
+        # Differentiate the loss, then take one step of the optimiser.
         gradients, metrics = minibatch_gradients(apply, state.params, batch, config, unroll=unroll)
         metrics["grad_norm"] = optax.tree.norm(gradients)
         steps, optimiser_state = optimiser.update(gradients, state.optimiser)
         return TrainState(optax.apply_updates(state.params, steps), optimiser_state, state.update), metrics
 
     def finish(state: TrainState, stacked: Metrics, extra: Metrics) -> tuple[TrainState, Metrics]:
+        # Count the update, and average the metrics over the minibatches.
         done = state.update + 1
         means = jax.tree.map(jnp.mean, stacked)
         return state._replace(update=done), means | extra | {"learning_rate": learning_rate(done, config)}
@@ -195,7 +200,7 @@ def _stepped(parts: _Parts) -> UpdateFn:
 
     def prepare_numbers(trajectory: Trajectory, key: Array) -> tuple[Minibatch, list[Array], Metrics]:
         samples, order, extra = parts.prepare(trajectory, key)
-        # As an output the observations would be copied.
+        # Observations are not an output, because that would copy them.
         return samples._replace(observations=jnp.empty(0)), list(order), extra
 
     def finish_rows(state: TrainState, rows: list[Metrics], extra: Metrics) -> tuple[TrainState, Metrics]:
@@ -205,6 +210,7 @@ def _stepped(parts: _Parts) -> UpdateFn:
     finish_jit = jax.jit(finish_rows, donate_argnums=0)
 
     def stepped(state: TrainState, trajectory: Trajectory, key: Array) -> tuple[TrainState, Metrics]:
+        # Each of the three programs runs in turn; Python does not wait for their results.
         samples, order, extra = prepare_jit(trajectory, key)
         samples = samples._replace(observations=trajectory.observations)
         rows = []

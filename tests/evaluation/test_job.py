@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -104,19 +105,26 @@ def test_greedy_games_are_those_of_the_numpy_network_on_the_emulator(breakout):
     assert (game["return"], game["steps"]) == (score, steps)
 
 
-@pytest.mark.parametrize("games_before_the_signal", [1, 4])
-def test_a_stopped_evaluation_goes_on_to_the_same_result(
-    games_before_the_signal, run, breakout, monkeypatch, capsys
-):
+@contextlib.contextmanager
+def stopping_after(games, monkeypatch):
+    """Evaluations in this block get a SIGTERM as soon as so many games have ended."""
     add = EvaluationProgress.add
 
     def add_and_stop(self, score):
         add(self, score)
-        if self._done == games_before_the_signal:
+        if self._done == games:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(EvaluationProgress, "add", add_and_stop)
+        yield
+
+
+@pytest.mark.parametrize("games_before_the_signal", [1, 4])
+def test_a_stopped_evaluation_goes_on_to_the_same_result(
+    games_before_the_signal, run, breakout, monkeypatch, capsys
+):
+    with stopping_after(games_before_the_signal, monkeypatch):
         assert evaluate(run, SMALL) is None
     kept = 2 * (games_before_the_signal // 2)  # rounds of one game in each of two environments
     assert f"Stopped: {kept} of 6 games are kept" in capsys.readouterr().out
@@ -132,15 +140,7 @@ def test_a_stopped_evaluation_goes_on_to_the_same_result(
 def test_the_sessions_of_an_older_version_are_read(run, breakout, monkeypatch):
     """A part file of an older version has lines `sitting`: its rounds and its session both count."""
     part = run / "evaluation/64-standard.part.jsonl"
-    add = EvaluationProgress.add
-
-    def add_and_stop(self, score):
-        add(self, score)
-        if self._done == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EvaluationProgress, "add", add_and_stop)
+    with stopping_after(4, monkeypatch):
         assert evaluate(run, SMALL) is None
     part.write_text(part.read_text().replace('{"session": {', '{"sitting": {"old": true, '))
     result = json.loads(evaluate(run, SMALL).read_text())
@@ -262,15 +262,7 @@ def test_fresh_takes_nothing_from_an_evaluation_at_work(run, breakout):
 def test_a_fresh_evaluation_that_is_stopped_goes_on_without_fresh(run, breakout, monkeypatch, capsys):
     (run / "evaluation").mkdir()
     (run / "evaluation/64-standard.json").write_text("an older result")
-    add = EvaluationProgress.add
-
-    def add_and_stop(self, score):
-        add(self, score)
-        if self._done == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EvaluationProgress, "add", add_and_stop)
+    with stopping_after(4, monkeypatch):
         assert evaluate(run, SMALL, fresh=True) is None
     assert "The same command without --fresh plays the rest." in capsys.readouterr().out
     result = json.loads(evaluate(run, SMALL).read_text())

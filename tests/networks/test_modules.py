@@ -11,20 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fls_jax.networks.modules import ActorCritic, AttentionGate, Extractor, attention_scores
 from fls_jax.networks.specs import FLS, NETWORKS, AttentionSpec, network_spec
+from tests.networks.counts import COUNTS
 from tests.oracles import networks as oracle
 
-COUNTS = {
-    "cnn": 1_686_693,
-    "cnn_daqn": 130_726,
-    "cnn_rsppo": 1_720_999,
-    "cnn_sparse_fls": 1_836_710,
-    "cnn_sparse_fls_pool": 263_846,
-    "cnn_dense_fls": 280_358,
-    "cnn_sparse_fls_h1": 1_762_982,
-    "cnn_sparse_fls_x3": 2_063_016,
-    "cnn_patch": 1_680_549,
-    "cnn_patch_fls": 1_682_726,
-}
 SCREENS = jnp.zeros((1, 84, 84, 4), jnp.uint8)
 
 

@@ -6,20 +6,9 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from tests.networks.counts import COUNTS
 from tests.oracles import networks
 
-COUNTS_WITH_4_ACTIONS = {
-    "cnn": 1_686_693,
-    "cnn_daqn": 130_726,
-    "cnn_rsppo": 1_720_999,
-    "cnn_sparse_fls": 1_836_710,
-    "cnn_sparse_fls_pool": 263_846,
-    "cnn_dense_fls": 280_358,
-    "cnn_sparse_fls_h1": 1_762_982,
-    "cnn_sparse_fls_x3": 2_063_016,
-    "cnn_patch": 1_680_549,
-    "cnn_patch_fls": 1_682_726,
-}
 SAME_PARAMETERS = {
     "cnn_rsppo_nopad": "cnn_rsppo",
     "cnn_sparse_fls_norm": "cnn_sparse_fls",
@@ -47,7 +36,7 @@ def with_constant_score(params: networks.Parameters, score: float) -> networks.P
     return params
 
 
-@pytest.mark.parametrize(("name", "count"), COUNTS_WITH_4_ACTIONS.items())
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_parameter_counts_are_the_published_ones(name, count):
     shapes = networks.parameter_shapes(name, 4)
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == count
@@ -61,7 +50,7 @@ def test_the_other_networks_differ_from_the_counted_ones_in_no_shape_but_the_1x1
     assert differing == {"attention3/hidden/kernel", "attention3/score/kernel"}
     assert small["attention3/hidden/kernel"] == (1, 1, 64, 256)
     variants = {"cnn_sparse_fls_1x1", "cnn_patch_fls_nobias", "cnn_patch_fls_k3"}
-    assert {*COUNTS_WITH_4_ACTIONS, *SAME_PARAMETERS, *variants} == set(networks.NETWORKS)
+    assert {*COUNTS, *SAME_PARAMETERS, *variants} == set(networks.NETWORKS)
 
 
 def test_the_variants_of_the_patch_gate_differ_by_what_their_names_say():

@@ -1,21 +1,16 @@
-"""`fls <command>`: parse, call one function, print. No logic; heavy modules are imported when needed."""
+"""The commands of `fls` and their options, as dataclasses that tyro parses."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-import fls_jax
 from fls_jax.atari_head.metadata import TrialFilter
-from fls_jax.config import PRESETS, TrainConfig
-from fls_jax.errors import UserError
+from fls_jax.config import TrainConfig
 from fls_jax.evaluation.settings import EvaluationSettings
-from fls_jax.process.allocator import restart_with_settings
 
 
 @dataclass(frozen=True)
@@ -274,94 +269,7 @@ class Networks:
     """List the networks, with their parameter counts (4 actions) and attention maps."""
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Parse `arguments` (without the program's name) and run the command they name."""
-    if list(arguments) == ["--version"]:
-        print(f"fls {fls_jax.__version__}")
-        return
-    check_no_empty_value(arguments)
-    match parse(arguments):
-        case Train() as command:
-            if command.allocator == "tuned":
-                restart_with_settings()
-            from fls_jax.train.job import Tracking, train
-
-            tracking = Tracking(command.wandb, command.wandb_project)
-            if command.seeds is None:
-                train(command.config, command.run_dir, command.fresh, tracking)
-            else:
-                from fls_jax.train.seeds import parse_seeds, train_seeds
-
-                seeds = parse_seeds(command.seeds)
-                train_seeds(command.config, seeds, command.run_dir, command.fresh, tracking)
-        case Evaluate() as command:
-            from fls_jax.evaluation.job import evaluate
-            from fls_jax.process.machine import check_machine
-
-            check_machine()
-            if command.attention in ((), ("trained",)):
-                evaluate(command.run, command.settings, command.step, command.fresh, command.out)
-            else:
-                from fls_jax.evaluation.attention_job import evaluate_attention
-
-                evaluate_attention(
-                    command.run, command.settings, command.attention, command.step, command.fresh, command.out
-                )
-        case Video() as command:
-            from fls_jax.film.job import film
-            from fls_jax.process.machine import check_machine
-
-            check_machine()
-            film(**vars(command))
-        case Gaze() as command:
-            from fls_jax.gaze.job import gaze
-            from fls_jax.process.machine import check_machine
-
-            check_machine()
-            gaze(**vars(command))
-        case Saliency() as command:
-            from fls_jax.benchmark.job import compare
-
-            compare(**vars(command))
-        case Report() as command:
-            from fls_jax.report.job import report
-
-            report(**vars(command))
-        case AtariHead() as command:
-            from fls_jax.atari_head.download import download
-            from fls_jax.atari_head.zenodo import Zenodo
-
-            download(command.game, command.dir, release=command.release, server=Zenodo(command.server))
-        case Sync() as command:
-            from fls_jax.wandb.sync import sync
-
-            sync(command.directory, command.wandb_project, command.offline, command.dry_run)
-        case ImportBaselines() as command:
-            from fls_jax.imports.baselines import import_baselines
-
-            folder = import_baselines(command.experiment_dir, command.run_dir)
-            print(f"Imported {command.experiment_dir} as the run {folder.path}")
-        case Games():
-            from fls_jax.atari.pool import games
-
-            print("\n".join(games()))
-        case Networks():
-            from fls_jax.networks.summary import print_networks
-
-            print_networks()
-
-
-def check_no_empty_value(arguments: Sequence[str]) -> None:
-    """Raise UserError for an empty value (an unset shell variable): a path would be the current folder."""
-    for before, argument in zip(["fls", *arguments], arguments, strict=False):
-        name = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else before
-        if not argument or name != before:
-            raise UserError(f"The value of {name} is empty: give a value, or leave the option out.")
-
-
-def parse(
-    arguments: Sequence[str],
-) -> (
+Command = (
     Train
     | Evaluate
     | Video
@@ -373,33 +281,4 @@ def parse(
     | ImportBaselines
     | Games
     | Networks
-):
-    """The command named by `arguments`. --preset, at any position, sets the defaults of `train`."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    finder.add_argument("--preset", choices=list(PRESETS), default="paper")
-    try:
-        preset = finder.parse_known_args(list(arguments))[0].preset
-    except argparse.ArgumentError:  # tyro has the better message
-        preset = "paper"
-    default = Train(PRESETS[preset], preset=preset)
-    command = (
-        Annotated[Train, tyro.conf.subcommand("train", default=default)]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Video, tyro.conf.subcommand("video")]
-        | Annotated[Gaze, tyro.conf.subcommand("gaze")]
-        | Annotated[Saliency, tyro.conf.subcommand("saliency")]
-        | Annotated[Report, tyro.conf.subcommand("report")]
-        | Annotated[AtariHead, tyro.conf.subcommand("atari-head")]
-        | Annotated[Sync, tyro.conf.subcommand("sync")]
-        | Annotated[ImportBaselines, tyro.conf.subcommand("import-baselines")]
-        | Annotated[Games, tyro.conf.subcommand("games")]
-        | Annotated[Networks, tyro.conf.subcommand("networks")]
-    )
-    return tyro.cli(
-        command,
-        prog="fls",
-        description="Free-Lunch Saliency: train attention agents on Atari and look through their eyes. "
-        "`fls --version` prints the version.",
-        args=list(arguments),
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-    )
+)
