@@ -305,7 +305,7 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
     found = document_of(path)
     jsonschema.validate(found, schema())
     used = tables(found)["replacement"]
-    assert texts(used, "map") == ["trained", "mean"]
+    assert texts(used, "map") == ["as trained", "mean"]
     assert used["rows"][1]["cells"]["difference"] == {"value": -7, "low": -9, "high": -5}
     compared = next(table for name, table in tables(found).items() if name.startswith("saliency"))
     assert [(row["kind"], row["cells"]["lift:ball"]["value"]) for row in compared["rows"]] == [
