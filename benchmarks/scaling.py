@@ -44,9 +44,11 @@ class Machine:
     host_bandwidth: float
 
 
-# NVIDIA H100 SXM5 data sheet, without sparsity. `default` multiplies float32 as TF32.
-H100 = {"highest": 67e12, "default": 494.7e12, "bfloat16": 989.4e12}
-# Google's page of TPU v5e: bfloat16 alone. `highest` takes six passes of it.
+# NVIDIA's data sheet and architecture white paper of the H100, SXM5, without sparsity; 3.35 TB/s of memory,
+# PCIe 5.0 x16, 64 GB/s each way. `default` multiplies float32 as TF32, `highest` in the float32 units.
+H100 = {"highest": 66.9e12, "default": 494.7e12, "bfloat16": 989.4e12}
+# https://cloud.google.com/tpu/docs/v5e: bfloat16 alone, 819 GB/s, 224 virtual cores for 8 chips. `highest`
+# takes six passes of bfloat16. Nothing is published of the way from the host: 32 GB/s is assumed.
 V5E = {"highest": 197e12 / 6, "default": 197e12, "bfloat16": 197e12}
 MACHINES = (
     Machine("1 H100, 16 cores", 1, 16, H100, 3.35e12, 64e9),

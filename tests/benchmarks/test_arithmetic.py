@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import arithmetic
+from benchmarks.scaling import NETWORKS as PREDICTED
 from fls_jax.config import TrainConfig
 from fls_jax.networks.modules import ActorCritic, count_parameters
 from fls_jax.networks.specs import NETWORKS, network_spec
@@ -36,14 +37,14 @@ def test_parameters_are_flaxs(name):
     assert arithmetic.parameters(spec, 4) == count_parameters(ActorCritic(spec, 4))
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn_sparse_fls", "cnn_sparse_fls_x3", "cnn_patch_fls", "cnn_daqn"])
+@pytest.mark.parametrize("name", [*PREDICTED, "cnn_sparse_fls_x3", "cnn_daqn"])
 def test_forward_operations_are_xlas(name):
     counted = arithmetic.forward_flops(network_spec(name))
     # XLA counts elementwise work too, a few percent, and leaves out what SAME's padding multiplies by 0.
     assert xla_flops(name, gradient=False) == pytest.approx(counted, rel=0.12)
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn_patch_fls"])
+@pytest.mark.parametrize("name", PREDICTED)
 def test_training_operations_are_xlas(name):
     counted = arithmetic.training_flops(network_spec(name))
     assert xla_flops(name, gradient=True) == pytest.approx(counted, rel=0.12)

@@ -25,7 +25,7 @@ def test_the_paper_on_one_card_by_hand():
     found = scaling.limits("cnn", paper, H100, core_speed=2_500.0)
     assert found.emulators == 40_000
     assert found.collection == pytest.approx(8 / (250e-6 + 400e-6), rel=0.01)
-    arithmetic = 4 * 1024 * training_flops(network_spec("cnn")) / (0.3 * 67e12)
+    arithmetic = 4 * 1024 * training_flops(network_spec("cnn")) / (0.3 * 66.9e12)
     assert found.update == pytest.approx(1024 / (16 * 300e-6 + arithmetic))
     both = 1024 / found.collection + 1024 / found.update
     assert found.together == pytest.approx(1024 / both)
