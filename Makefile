@@ -22,7 +22,7 @@ BIN      := $(VENV)/bin
 SHELL    := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers bench-accelerator lock core lowest clean
+.PHONY: help setup train evaluate video gaze saliency report figures grid archive results demo ship picture dashboard test lint bench bench-peers bench-accelerator lock core lowest bare clean
 
 help: ## This list
 	@echo "make <target> [VARIABLE=value ...]"; echo
@@ -108,6 +108,9 @@ lowest: setup ## Core tests with the lowest versions that pyproject.toml allows,
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest.txt -e . --no-deps
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex
 	@.venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
+
+bare: ## Training, evaluation and a benchmark with the newest libraries, without optional ones [PYTHON=python3.12]
+	@PYTHON="$(PYTHON)" bash scripts/bare.sh
 
 clean: ## Remove the virtual environments (runs and results stay)
 	@rm -rf .venv .venv-* .venv.lock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from ale_py import Action, ALEInterface, LoggerMode, roms
 
@@ -109,6 +108,8 @@ class EmulatedGame:
         return self._ale.act(action)
 
     def _see(self, screen: np.ndarray, everywhere: bool = False) -> None:
+        import cv2  # training needs this module's lists, and may be without OpenCV
+
         small = cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
         self._stack = np.concatenate([self._stack[1:], small[None]])
         if everywhere:
