@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +14,8 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.benchmark import erasure, sanity
+from fls_jax.benchmark.failures import told
+from fls_jax.benchmark.figures import draw
 from fls_jax.benchmark.frames import FrameSet
 from fls_jax.benchmark.objects import find_objects, kinds_of
 from fls_jax.benchmark.ram import DECODERS
@@ -24,6 +25,7 @@ from fls_jax.benchmark.scores import (
     faithfulness_scores,
     mass_of,
     object_scores,
+    replacement_scores,
     shape_scores,
     steadiness_scores,
     subset,
@@ -31,7 +33,8 @@ from fls_jax.benchmark.scores import (
 from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.saliency import METHODS, Question
-from fls_jax.saliency.question import Target
+from fls_jax.saliency.averages import completeness_gaps
+from fls_jax.saliency.question import CannotExplainError, Target
 
 _SLICE = 32
 SANITY_FRAMES = 16
@@ -51,11 +54,13 @@ class Settings:
 
     methods: names in METHODS. targets: the outputs to explain; insertion, deletion and sanity use the first
     target that is an action. faithful: number of frames for insertion, deletion and erasure, evenly spread.
+    highlights: use the frames where the choice matters most, not an even sample.
     """
 
     methods: tuple[str, ...]
     targets: tuple[Target, ...] = ("action",)
     faithful: int = 100
+    highlights: bool = False
 
 
 class Comparison:
@@ -99,12 +104,17 @@ class Comparison:
     def run(self, advance: Callable[[str], None]) -> None:
         """Run all methods that are missing. If one fails, it is noted and the others run. Raises Stopped."""
         for name, method in self.work:
-            if not self.results.is_done(name, method):
+            if method not in self.failures and not self.results.is_done(name, method):
                 self._check_signal()
                 try:
-                    self.results.write(name, method, self.measure(name, method))
-                except ValueError as error:
-                    self.failures[method] = str(error)
+                    maps, measured = self.measure(name, method)
+                except Stopped:
+                    raise
+                except Exception as error:  # whatever a user's method raises
+                    log = self.results.log_file(method)
+                    self.failures[method] = told(error, METHODS[method].maps, log)
+                else:
+                    self.results.write(name, method, maps, measured)
             advance(f"{method}{' (untrained)' if name.endswith(UNTRAINED) else ''}")
             self.write_tables(complete=False)
 
@@ -120,33 +130,44 @@ class Comparison:
         self.results.write_summary(self._summary(complete))
         return table
 
-    def measure(self, name: str, method: str) -> Measured:
-        """Compute and write a method's maps; returns all their measurements."""
+    def draw(self) -> None:
+        """Draw the figures of all finished methods, for the trained agent and the first target."""
+        methods = [method for name, method in self.work if name == self.name]
+        draw(self.results, self.name, methods, self.settings.targets[0], self.frames.observations)
+
+    def measure(self, name: str, method: str) -> tuple[dict[Target, np.ndarray], Measured]:
+        """Compute a method's maps by target, and all their measurements."""
         trained = not name.endswith(UNTRAINED)
         agent = self.agent if trained else self.untrained
         targets = self._targets(method)
         maps, milliseconds = self._maps(agent, method, targets)
-        self.results.write_maps(name, method, maps)
         later = agent.saliency_of_targets(self.frames.followers, method, targets, self._key)
-        measured = Measured({}, {})
+        measured = Measured({}, {}, {})
+        # of the map that gates, whatever is asked
+        replaced = replacement_scores(agent, self.frames.observations) if method == "attention" else {}
         for target, each in maps.items():
             mass = mass_of(each, METHODS[method].family)
-            values = shape_scores(mass) | object_scores(mass, self.things)
+            values = shape_scores(mass) | object_scores(mass, self.things) | replaced
             values |= steadiness_scores(each, later[target], self.frames.followed)
+            if method == "integrated_gradients" and target != "policy":
+                whole = agent.question(self.frames.observations, (target,))
+                values["completeness_gap"] = completeness_gaps(whole, each[None])[0]
             if target == self.acted:
-                values |= faithfulness_scores(self.question, each, self.faithful)
+                faithful, curves = faithfulness_scores(self.question, each, self.faithful)
+                values |= faithful
+                measured.curves.update(curves)
                 values |= self._sanity(method, target, each) if trained else {}
             measured.values[str(target)] = values
             measured.totals[str(target)] = self._erasure(mass)
             measured.totals[str(target)]["ms_per_frame"] = (milliseconds, np.nan, np.nan, len(self.frames))
-        return measured
+        return maps, measured
 
     def _targets(self, method: str) -> tuple[Target, ...]:
         targets = self.settings.targets
         if METHODS[method].only_actions:
             targets = tuple(target for target in targets if target not in ("policy", "value"))
         if not targets:
-            raise ValueError(f"{method} explains only actions, and no target is an action.")
+            raise CannotExplainError(f"{method} explains only actions, and no target is an action.")
         return targets
 
     def _maps(
@@ -271,13 +292,9 @@ def identity(agent: Agent, frames: FrameSet, settings: Settings) -> dict[str, An
         "targets": [str(target) for target in settings.targets],
         "frames_sha256": hashlib.sha256(frames.observations.tobytes()).hexdigest(),
         "count": len(frames),
+        "highlights": settings.highlights,
         "faithful": settings.faithful,
         "sanity_frames": SANITY_FRAMES,
         "key": MAPS_SEED,
         "untrained_seed": agent.config.seed + FRESH,
     }
-
-
-def frames_folder(run: Path, agent: Agent, count: int, seed: int) -> Path:
-    """The folder of a run's own frames and the results on them."""
-    return run / "saliency" / f"{agent.step}-{count}-{seed}"

@@ -40,10 +40,15 @@ class Curves(NamedTuple):
 
 
 def areas(question: Question, maps: np.ndarray, key: int = 0) -> dict[str, np.ndarray]:
-    """Areas under the curves of maps [B, H, W]: float [B] by `<direction>_<fill>_<output>`.
+    """Areas under the curves of maps [B, H, W]: float [B] by `<direction>_<fill>_<output>`."""
+    return {name: area(each) for name, each in all_curves(question, maps, key).items()}
+
+
+def all_curves(question: Question, maps: np.ndarray, key: int = 0) -> dict[str, np.ndarray]:
+    """Curves of maps [B, H, W]: float [B, S + 1] by `<direction>_<fill>_<output>`.
 
     The question's first target gives the action of each frame. Tied pixels are ordered at random, not by
-    their index; the areas are averaged over three such orders. Lower is better for deletion's probability and
+    their index; the curves are means over three such orders. Lower is better for deletion's probability and
     margin and for insertion's kl, higher for the others.
     """
     ties = any(len(np.unique(each)) < each.size for each in maps)
@@ -90,7 +95,7 @@ def _of_order(question: Question, ranks: np.ndarray) -> dict[str, np.ndarray]:
         for direction in DIRECTIONS:
             each = curves(question, ranks, fill, direction)
             for output in OUTPUTS:
-                found[f"{direction}_{name}_{output}"] = area(getattr(each, output))
+                found[f"{direction}_{name}_{output}"] = getattr(each, output)
     return found
 
 

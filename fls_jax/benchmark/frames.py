@@ -13,6 +13,7 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.atari.pool import AtariPool
+from fls_jax.benchmark.highlights import CANDIDATES, diverse, importance
 from fls_jax.errors import UserError
 from fls_jax.runs.files import part_of
 
@@ -60,13 +61,25 @@ def load_frames(path: Path) -> FrameSet:
     return FrameSet(str(game), *arrays)
 
 
+def frames_folder(run: Path, step: int, count: int, seed: int, highlights: bool = False) -> Path:
+    """Where a run's own frames and results on them stand; step: of the checkpoint that plays."""
+    return run / "saliency" / f"{step}-{count}-{seed}{'-highlights' * highlights}"
+
+
 def play_frames(
-    agent: Agent, count: int, seed: int = SEED, report: Callable[[int], None] = lambda done: None
+    agent: Agent,
+    count: int,
+    seed: int = SEED,
+    report: Callable[[int], None] = lambda done: None,
+    highlights: bool = False,
 ) -> FrameSet:
     """Let an agent play under its training's rules, and take one frame of every 20 steps in each of 8 games.
 
     The step among the 20 is random. Steps less than four after the start of a life, and its last, are
     skipped, so that all four frames are of one life. For at most 64 frames the next observation is kept, too.
+
+    With `highlights`, five times as many frames are played, and those are kept where the choice of the action
+    matters most, each different from the others (see highlights.py).
 
     seed: of the games and all random choices; training never uses 1000 and above. report: called with the
     number of frames taken. Raises UserError if the agent's game has another number of actions.
@@ -80,14 +93,19 @@ def play_frames(
     )
     if pool.num_actions != len(agent.actions):
         raise UserError(f"{agent} has {len(agent.actions)} actions and the game has {pool.num_actions}.")
-    taken = []
+    taken, played = [], count * (CANDIDATES if highlights else 1)
     for frame in _clean_steps(pool, agent, np.random.default_rng(seed)):
         taken.append(frame)
-        report(len(taken))
-        if len(taken) == count:
+        report(len(taken) * count // played)
+        if len(taken) == played:
             break
     pool.close()
     observations, ram, episodes, following = (np.stack(column) for column in zip(*taken, strict=True))
+    if highlights:
+        kept = diverse(importance(agent(observations).logits), observations[..., -1], count, seed)
+        observations, ram, episodes, following = (
+            each[kept] for each in (observations, ram, episodes, following)
+        )
     followed = np.arange(0, count, max(8, count // 64))[:64]
     return FrameSet(agent.game, observations, ram, episodes, following[followed], followed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -17,16 +18,17 @@ from fls_jax.benchmark.comparison import (
     Comparison,
     Settings,
     Stopped,
-    frames_folder,
     identity,
 )
-from fls_jax.benchmark.frames import SEED, FrameSet, load_frames, play_frames
+from fls_jax.benchmark.frames import SEED, FrameSet, frames_folder, load_frames, play_frames
+from fls_jax.benchmark.over_training import write_over_training
 from fls_jax.benchmark.results import FRAMES, Results
 from fls_jax.errors import UserError
 from fls_jax.process.display import ProgressDisplay
 from fls_jax.process.interruption import StopFlag
+from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.files import InUseError, open_locked
-from fls_jax.runs.folder import find_runs
+from fls_jax.runs.folder import RunFolder, find_runs
 from fls_jax.saliency import METHODS
 from fls_jax.saliency.methods import find_method
 from fls_jax.saliency.question import Target
@@ -37,6 +39,7 @@ _COLUMNS = {
     "deletion_blurred_probability": "del.",
     "gini": "gini",
     "spearman:heads": "sanity",
+    "kl:mean": "kl\nmean",
     "ms_per_frame": "ms",
 }
 _MOST_KINDS = 3
@@ -52,6 +55,8 @@ def compare(
     seed: int = SEED,
     step: int | None = None,
     fresh: bool = False,
+    highlights: bool = False,
+    every_checkpoint: bool = False,
 ) -> list[Path]:
     """Compare saliency methods on the agents of run folders; returns the folders of results.
 
@@ -64,6 +69,9 @@ def compare(
         frames_from: the run whose agent plays the frames for all runs; by default each agent plays its own.
         seed: of the games with the frames. step: the checkpoint; the latest by default.
         fresh: measure again; earlier results are kept under another name.
+        highlights: of five times as many frames, use those where the choice of the action matters most.
+        every_checkpoint: compare at every checkpoint of a run, on the frames that the agent of `step` plays,
+            and write RUN/saliency/over-training-<frames>-<seed>/: one table for all, and curves over env_step.
 
     The same call adds what is missing. Raises UserError for unusable input and, after measuring all others,
     for a method that failed.
@@ -75,44 +83,67 @@ def compare(
         raise UserError(f"{', '.join(map(str, runs))} contains no run: name a run folder (fls saliency RUN).")
     player = (frames_from, load_agent(frames_from, step)) if frames_from else None
     written: list[Path] = []
-    failures: list[str] = []
     with StopFlag("these frames", "methods that were written are kept") as stop:
+        job = _Job(frames, seed, fresh, stop)
         for run in folders:
-            agent = load_agent(run, step)
-            settings = Settings(chosen, tuple(_target(agent, target) for target in targets), faithful)
-            player_of_run = player or (run, agent)
-            _check_game(agent, player_of_run[1], run)
-            folder = _folder(run, agent, player_of_run[1], settings, frames, seed)
-            with _written_in(folder):
-                comparison = _compare_one(agent, player_of_run, settings, folder, frames, seed, fresh, stop)
-            if stop:
-                print(f"Stopped; the same command{' without --fresh' * fresh} resumes from there.")
-                return written
-            print(f"Written to {folder}")
-            written.append(folder)
-            failures += [f"{run}: {method}: {why}" for method, why in comparison.failures.items()]
+            latest = load_agent(run, step)
+            settings = Settings(
+                chosen, tuple(_target(latest, target) for target in targets), faithful, highlights
+            )
+            _check_game(latest, (player or (run, latest))[1], run)
+            numbers = checkpoint_steps(RunFolder(run).checkpoints) if every_checkpoint else [latest.step]
+            sets: dict[int, Path] = {}
+            for number in numbers:
+                agent = latest if number == latest.step else load_agent(run, number)
+                sets[number] = job.one(run, agent, player or (run, latest), settings)
+                if stop:
+                    print(f"Stopped; the same command{' without --fresh' * fresh} resumes from there.")
+                    return written
+            written += sets.values()
+            if every_checkpoint:
+                name = sets[numbers[-1]].name.removeprefix(f"{numbers[-1]}-")
+                written.append(run / "saliency" / f"over-training-{name}")
+                with _written_in(written[-1]):
+                    write_over_training(written[-1], sets, str(settings.targets[0]))
+                print(f"Written to {written[-1]}")
+    failures = job.failures
     asked = [failure for failure in failures if ALL not in methods or not failure.endswith(NO_ATTENTION)]
     if asked:
         raise UserError(f"{len(asked)} of the methods could not be measured: {'; '.join(asked)}")
     return written
 
 
-def _compare_one(
-    agent: Agent, player: tuple[Path, Agent], settings: Settings, folder: Path, count: int, seed: int,
-    fresh: bool, stop: StopFlag,
-) -> Comparison:  # fmt: skip
-    """Compare on one run, until the end or a signal."""
-    frames = _frames(*player, count, seed, folder)
-    results = Results(folder, identity(agent, frames, settings))
-    former = results.begin(fresh)
-    if former:
-        print(f"Earlier results are kept in {former}")
-    if not results.frames_file.exists():
-        frames.save(results.frames_file)
-    comparison = Comparison(agent, frames, settings, results, stop)
-    if _measure(comparison):
-        _show(comparison.write_tables(complete=True), comparison)
-    return comparison
+@dataclass
+class _Job:
+    """What all runs share, and what failed.
+
+    count: number of frames; seed: of their games. fresh, stop: see `compare`.
+    """
+
+    count: int
+    seed: int
+    fresh: bool
+    stop: StopFlag
+    failures: list[str] = field(default_factory=list)
+
+    def one(self, run: Path, agent: Agent, player: tuple[Path, Agent], settings: Settings) -> Path:
+        """Compare on one agent, on frames that `player` plays, until the end or a signal. The folder."""
+        folder = _folder(run, agent, player[1], settings, self.count, self.seed)
+        with _written_in(folder):
+            frames = _frames(*player, self.count, self.seed, folder, settings.highlights)
+            results = Results(folder, identity(agent, frames, settings))
+            former = results.begin(self.fresh)
+            if former:
+                print(f"Earlier results are kept in {former}")
+            if not results.frames_file.exists():
+                frames.save(results.frames_file)
+            comparison = Comparison(agent, frames, settings, results, self.stop)
+            if _measure(comparison):
+                comparison.draw()
+                _show(comparison.write_tables(complete=True), comparison)
+                print(f"Written to {folder}")
+        self.failures += [f"{run}: {method}: {why}" for method, why in comparison.failures.items()]
+        return folder
 
 
 @contextlib.contextmanager
@@ -132,7 +163,7 @@ def _written_in(folder: Path) -> Generator[None]:
 
 def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: int, seed: int) -> Path:
     """RUN/saliency/<env_step>-<frames>-<seed>, followed by the frames' run and the targets if not default."""
-    own = frames_folder(run, agent, count, seed)
+    own = frames_folder(run, agent.step, count, seed, settings.highlights)
     words = [own.name]
     words += [f"of-{player.network}-{player.step}"] if player is not agent else []
     words += list(map(str, settings.targets)) if settings.targets != ("action",) else []
@@ -158,14 +189,14 @@ def _measure(comparison: Comparison) -> bool:
     return True
 
 
-def _frames(run: Path, agent: Agent, count: int, seed: int, folder: Path) -> FrameSet:
+def _frames(run: Path, agent: Agent, count: int, seed: int, folder: Path, highlights: bool) -> FrameSet:
     """The frames of a run's agent: saved in the folder or the run, or played now."""
-    for place in (folder, frames_folder(run, agent, count, seed)):
+    for place in (folder, frames_folder(run, agent.step, count, seed, highlights)):
         if (place / FRAMES).exists():
             return load_frames(place / FRAMES)
     title = f"{agent.game}, {agent.network} at step {agent.step:,}"
     with ProgressDisplay(title, count, "playing ...") as display:
-        return play_frames(agent, count, seed, lambda done: display.count(done, "frames"))
+        return play_frames(agent, count, seed, lambda done: display.count(done, "frames"), highlights)
 
 
 def _methods(names: Sequence[str]) -> tuple[str, ...]:

@@ -29,10 +29,12 @@ class Measured(NamedTuple):
 
     values: by target, numbers [B] by metric, one per frame. totals: by target, (value, low, high, n) by
     metric, for numbers that are not defined on single frames.
+    curves: mean curves [S + 1] of insertion and deletion, by metric.
     """
 
     values: dict[str, dict[str, np.ndarray]]
     totals: dict[str, dict[str, tuple[float, float, float, int]]]
+    curves: dict[str, np.ndarray]
 
 
 class Results:
@@ -62,6 +64,10 @@ class Results:
         """Whether a method's numbers are written."""
         return self._values_file(agent, method).exists()
 
+    def log_file(self, method: str) -> Path:
+        """The traceback of a method that failed."""
+        return self.folder / f"{method}.log"
+
     def write_maps(self, agent: str, method: str, maps: dict[Target, np.ndarray]) -> None:
         """Write maps [B, H, W] by target, as float16 divided by `scale`, their largest absolute value."""
         arrays: dict[str, Any] = {}
@@ -75,24 +81,36 @@ class Results:
         ):
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
-    def write(self, agent: str, method: str, measured: Measured) -> None:
-        """Write a method's numbers."""
+    def read_maps(self, agent: str, method: str, target: Target, frames: np.ndarray) -> np.ndarray | None:
+        """A method's maps of some frames, float32 [n, H, W]; None if it has none for the target."""
+        with np.load(self.folder / "maps" / f"{_file(agent, method)}.npz", allow_pickle=False) as stored:
+            if str(target) not in stored.files:
+                return None
+            return stored[str(target)][frames].astype(np.float32) * np.float32(stored[f"{target}:scale"])
+
+    def write(self, agent: str, method: str, maps: dict[Target, np.ndarray], measured: Measured) -> None:
+        """Write a method's maps, then its numbers, which mark it as done."""
+        self.write_maps(agent, method, maps)
+        self.log_file(method).unlink(missing_ok=True)
         arrays: dict[str, Any] = {
             f"{t}|{m}": v for t, values in measured.values.items() for m, v in values.items()
         }
         arrays |= {
             f"{t}|{m}|total": np.array(v) for t, totals in measured.totals.items() for m, v in totals.items()
         }
+        arrays |= {f"curve|{m}": v for m, v in measured.curves.items()}
         with part_of(self._values_file(agent, method)) as part, part.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def read(self, agent: str, method: str) -> Measured:
         """Read what `write` wrote."""
-        measured = Measured({}, {})
+        measured = Measured({}, {}, {})
         with np.load(self._values_file(agent, method), allow_pickle=False) as stored:
             for name in stored.files:
                 target, metric, *total = name.split("|")
-                if total:
+                if target == "curve":
+                    measured.curves[metric] = stored[name]
+                elif total:
                     value, low, high, n = stored[name].tolist()
                     measured.totals.setdefault(target, {})[metric] = (value, low, high, int(n))
                 else:
@@ -101,10 +119,7 @@ class Results:
 
     def write_tables(self, table: pd.DataFrame) -> None:
         """Write scores.csv and scores.parquet."""
-        with part_of(self.folder / "scores.csv") as part:
-            table.to_csv(part, index=False, float_format="%.6g")
-        with part_of(self.folder / "scores.parquet") as part:
-            table.to_parquet(part, index=False)
+        write_tables(self.folder, table)
 
     def write_summary(self, content: dict[str, Any]) -> None:
         """Write summary.json: the identity and `content`."""
@@ -120,6 +135,14 @@ class Results:
 
     def _values_file(self, agent: str, method: str) -> Path:
         return self.folder / "values" / f"{_file(agent, method)}.npz"
+
+
+def write_tables(folder: Path, table: pd.DataFrame) -> None:
+    """scores.csv and scores.parquet of a long table."""
+    with part_of(folder / "scores.csv") as part:
+        table.to_csv(part, index=False, float_format="%.6g")
+    with part_of(folder / "scores.parquet") as part:
+        table.to_parquet(part, index=False)
 
 
 def to_table(measured: dict[tuple[str, str], Measured], episodes: np.ndarray) -> pd.DataFrame:

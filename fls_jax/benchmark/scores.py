@@ -6,10 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fls_jax.benchmark.faithfulness import areas
+from fls_jax.agent import Agent
+from fls_jax.benchmark.faithfulness import all_curves, area
 from fls_jax.benchmark.location import area_share, lift, mass_share, pointing, rank_accuracy
 from fls_jax.benchmark.objects import Thing, kinds_of, masks_of
 from fls_jax.benchmark.shape import correlation, effective_area, gini
+from fls_jax.evaluation.attention_use import policy_changes
+from fls_jax.networks.replacement import REPLACEMENTS, TRAINED
 from fls_jax.saliency.question import Question
 
 Values = dict[str, np.ndarray]
@@ -46,11 +49,31 @@ def object_scores(mass: np.ndarray, things: list[Thing]) -> Values:
     return values
 
 
-def faithfulness_scores(question: Question, maps: np.ndarray, frames: Iterable[int]) -> Values:
-    """Insertion and deletion on the frames of the question; NaN on the others."""
+def faithfulness_scores(
+    question: Question, maps: np.ndarray, frames: Iterable[int]
+) -> tuple[Values, dict[str, np.ndarray]]:
+    """Insertion and deletion on the frames of the question; NaN on the others.
+
+    Also returns their curves, averaged over the frames: [S + 1] by the same names.
+    """
     chosen = np.array(list(frames))
-    found = areas(question, maps[chosen])
-    return {name: _spread(values, chosen, len(maps)) for name, values in found.items()}
+    found = all_curves(question, maps[chosen])
+    scores = {name: _spread(area(each), chosen, len(maps)) for name, each in found.items()}
+    return scores, {name: each.mean(axis=0) for name, each in found.items()}
+
+
+def replacement_scores(agent: Agent, observations: np.ndarray) -> Values:
+    """What becomes of policy and value where another map multiplies the features: `kl:mean` and so on.
+
+    Every other frame is looked at, and NaN stands for the rest: of these the replacements are made.
+    """
+    looked, values = np.arange(1, len(observations), 2), {}
+    for name in REPLACEMENTS:
+        if name != TRAINED:
+            other = agent.with_attention(name, observations[::2])
+            for measure, found in policy_changes(agent, other, observations[looked]).items():
+                values[f"{measure}:{name}"] = _spread(found, looked, len(observations))
+    return values
 
 
 def steadiness_scores(maps: np.ndarray, later: np.ndarray, followed: np.ndarray) -> Values:

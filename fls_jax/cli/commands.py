@@ -178,10 +178,14 @@ class Saliency:
         Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: each run its own)")
     ] = None
     """Run whose agent plays the frames for all runs."""
+    highlights: bool = False
+    """Use frames where the choice of the action matters most, each different from the others."""
     seed: int = 1000
     """Seed of the games from which the frames are taken."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to explain, in agent steps."""
+    every_checkpoint: bool = False
+    """Explain every kept checkpoint on the same frames: RUN/saliency/over-training-<frames>-<seed>/."""
     fresh: bool = False
     """Measure again; earlier results are renamed to <name>.old-<n>."""
 

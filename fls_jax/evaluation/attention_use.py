@@ -64,20 +64,28 @@ def compare_policies(
 ) -> dict[str, Any]:
     """The change of policy and value under another attention on the same frames: means, 95 % intervals.
 
-    kl: KL(pi_trained || pi_replaced) in nats. value_change: |V_trained - V_replaced|. same_action: share of
-    frames whose most probable action stays the same. Intervals resample the frames' games [B].
+    See `policy_changes`. Intervals resample the games [B] that the frames [B, ...] are from.
     """
-    ours, theirs = trained(frames), replaced(frames)
-    log_p, log_q = (log_softmax(each.logits.astype(np.float64), axis=1) for each in (ours, theirs))
-    columns = {
-        "kl": np.sum(np.exp(log_p) * (log_p - log_q), axis=1),
-        "value_change": np.abs(ours.value.astype(np.float64) - theirs.value),
-        "same_action": (ours.logits.argmax(axis=1) == theirs.logits.argmax(axis=1)).astype(float),
-    }
+    columns = policy_changes(trained, replaced, frames)
     means = cluster_means(np.stack(list(columns.values()), axis=1), games)
     return {
         name: {"mean": mean.value, "interval_95": [mean.low, mean.high]}
         for name, mean in zip(columns, means, strict=True)
+    }
+
+
+def policy_changes(trained: Agent, replaced: Agent, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """What another attention changes on each of B frames: float64 [B] each.
+
+    kl: KL(pi_trained || pi_replaced) in nats. value_change: |V_trained - V_replaced|. same_action: whether
+    the most probable action stays.
+    """
+    ours, theirs = trained(frames), replaced(frames)
+    log_p, log_q = (log_softmax(each.logits.astype(np.float64), axis=1) for each in (ours, theirs))
+    return {
+        "kl": np.sum(np.exp(log_p) * (log_p - log_q), axis=1),
+        "value_change": np.abs(ours.value.astype(np.float64) - theirs.value),
+        "same_action": (ours.logits.argmax(axis=1) == theirs.logits.argmax(axis=1)).astype(float),
     }
 
 

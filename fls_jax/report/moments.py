@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fls_jax.benchmark.highlights import importance
 from fls_jax.ppo.losses import advantages as gae
 from fls_jax.types import Trajectory
 
@@ -39,15 +40,6 @@ def advantages(
     if len(values) > 1:
         found[known] = np.asarray(gae(trajectory, gamma, gae_lambda))[:, 0]
     return found
-
-
-def importance(logits: np.ndarray) -> np.ndarray:
-    """How much the choice of the action matters: float [T], the range of the logits float [T, A].
-
-    HIGHLIGHTS (Amir and Amir, AAMAS 2018) uses the range of Q. The logits of a softmax policy over Q differ
-    by the differences of Q divided by the temperature.
-    """
-    return logits.max(axis=1) - logits.min(axis=1)
 
 
 def peaks(values: np.ndarray, count: int, apart: int = _APART) -> list[int]:

@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fls_jax.saliency.derivatives import derivatives, explained, magnitude, network
-from fls_jax.saliency.question import Apply, Question
+from fls_jax.saliency.derivatives import derivatives, explained, magnitude, network, outputs
+from fls_jax.saliency.question import Apply, Question, compiled
 from fls_jax.types import Params
+
+MOST_TIMES = 16
+"""How many times the steps asked for a frame of `integrated_gradients` takes at most."""
+_AGAIN = 8
 
 
 def smoothgrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.ndarray:
@@ -36,24 +40,76 @@ def vargrad(question: Question, samples: int = 25, noise: float = 0.15) -> np.nd
 
 
 def integrated_gradients(
-    question: Question, steps: int = 25, baseline: str | np.ndarray = "black"
+    question: Question, steps: int = 25, baseline: str | np.ndarray = "black", tolerance: float = 0.01
 ) -> np.ndarray:
     """Mean derivative on the path from a baseline to the input, times the path (Sundararajan et al. 2017).
 
     It is summed over the frames. A map's sum is the difference of the outputs at input and baseline, up to
-    the error of `steps` midpoints. baseline: `black`, `background` (each pixel's median over all given
-    frames), or frames [H, W, C] on the scale of 0 to 255. Returns [T, B, H, W], signed. Raises ValueError for
-    another baseline.
+    the error of `steps` midpoints. Frames with an error above `tolerance`, as a share of the difference, are
+    repeated with twice as many steps, up to MOST_TIMES as many. baseline: `black`, `background` (each
+    pixel's median over all given frames), or frames [H, W, C] on the scale of 0 to 255. Returns [T, B, H, W],
+    signed. Raises ValueError for another baseline, and for steps or a tolerance out of range.
     """
+    if steps < 1 or not tolerance >= 0:
+        raise ValueError(
+            f"steps must be 1 or more and tolerance not negative; they are {steps} and {tolerance}."
+        )
     start = _baseline(baseline, question.observations)
 
-    def of_block(frames: np.ndarray, weights: np.ndarray, _: Array) -> Array:
-        total = jnp.zeros((*weights.shape[:2], *frames.shape[1:]), jnp.float32)
-        for step in range(steps):
-            total += _on_the_way(*network(question), frames, weights, start, np.float32((step + 0.5) / steps))
-        return _times_way(total / steps, frames, start)
+    def of_block(frames: np.ndarray, weights: np.ndarray, _: Array) -> np.ndarray:
+        maps, left = _integrated(question, frames, weights, start, steps, tolerance)
+        times = 2
+        while left.size and times <= MOST_TIMES:
+            again = np.resize(left, -(-left.size // _AGAIN) * _AGAIN)  # batches of one size: compiled once
+            off = np.zeros(len(frames), bool)
+            for some in again.reshape(-1, _AGAIN):
+                maps[some], wrong = _integrated(
+                    question, frames[some], weights[some], start, times * steps, tolerance
+                )
+                off[some[wrong]] = True
+            left, times = np.flatnonzero(off), 2 * times
+        return maps
 
     return explained(question, of_block)
+
+
+def _integrated(
+    question: Question,
+    frames: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray,
+    steps: int,
+    tolerance: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps [b, K, H, W] from `steps` midpoints, and which of the b frames have a sum that is too far off."""
+    total = jnp.zeros((*weights.shape[:2], *frames.shape[1:]), jnp.float32)
+    for step in range(steps):
+        total += _on_the_way(*network(question), frames, weights, start, np.float32((step + 0.5) / steps))
+    maps = np.array(_times_way(total / steps, frames, start))
+    difference = np.asarray(_difference(*network(question), frames, weights, start), float)
+    off = np.abs(maps.sum(axis=(2, 3), dtype=float) - difference) > tolerance * np.abs(difference)
+    return maps, np.flatnonzero(off.any(axis=1))
+
+
+def completeness_gaps(
+    question: Question, maps: np.ndarray, baseline: str | np.ndarray = "black"
+) -> np.ndarray:
+    """How far the sums of maps [T, B, H, W] of `integrated_gradients` are from the outputs' differences.
+
+    As a share of the difference: float64 [T, B], NaN for `policy`, whose maps are joined.
+    """
+    start = _baseline(baseline, question.observations)[None]
+    there = [np.asarray(each, float)[0] for each in compiled(question.apply)(question.params, start)[:2]]
+    rows = np.arange(len(question.observations))
+    gaps = np.full(maps.shape[:2], np.nan)
+    for number, (target, actions) in enumerate(zip(question.targets, question.actions, strict=True)):
+        if target != "policy":
+            here = question.answer.value if actions is None else question.answer.logits[rows, actions]
+            difference = here - (there[1] if actions is None else there[0][actions])
+            gaps[number] = np.abs(maps[number].sum(axis=(1, 2), dtype=float) - difference) / np.abs(
+                difference
+            )
+    return gaps
 
 
 def _noisy(question: Question, block: Any, samples: int, noise: float) -> tuple[Array, Array]:
@@ -115,6 +171,15 @@ def _on_the_way(
 ) -> Array:
     way = frames.astype(jnp.float32) - start[None]
     return derivatives(apply, params, start[None] + share * way, weights)
+
+
+@partial(jax.jit, static_argnums=0)
+def _difference(apply: Apply, params: Params, frames: Array, weights: Array, start: Array) -> Array:
+    """What the weighted outputs of frames differ by from those of the baseline: [b, K]."""
+    here, there = (
+        outputs(apply(params, x)) for x in (frames.astype(jnp.float32), jnp.broadcast_to(start, frames.shape))
+    )
+    return jnp.einsum("bka,ba->bk", weights, here - there, precision="highest")
 
 
 @jax.jit

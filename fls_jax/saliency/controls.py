@@ -16,7 +16,7 @@ from fls_jax.networks.chunking import over_blocks
 from fls_jax.networks.geometry import attention_shape
 from fls_jax.networks.specs import NetworkSpec
 from fls_jax.saliency.projection import Protocol, project
-from fls_jax.saliency.question import Question
+from fls_jax.saliency.question import CannotExplainError, Question
 
 
 def random(question: Question) -> np.ndarray:
@@ -42,10 +42,10 @@ def uniform(question: Question, painted: np.ndarray | None = None) -> np.ndarray
 def frame_difference(question: Question) -> np.ndarray:
     """Change between the last two frames, |newest - second newest| / 255: [T, B, H, W].
 
-    Raises ValueError if an observation is a single frame.
+    Raises CannotExplainError if an observation is a single frame.
     """
     if question.observations.shape[-1] < 2:
-        raise ValueError("frame_difference needs observations of two frames or more.")
+        raise CannotExplainError("frame_difference needs observations of two frames or more.")
     return for_all_targets(question, over_blocks(_frame_differences, question.observations))
 
 

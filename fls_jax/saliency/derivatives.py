@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from fls_jax.networks.chunking import over_blocks
 from fls_jax.saliency.question import Apply, Question
@@ -25,7 +26,7 @@ def network(question: Question) -> tuple[Apply, Params]:
     return question.apply, question.params
 
 
-def explained(question: Question, of_block: Callable[..., Array]) -> np.ndarray:
+def explained(question: Question, of_block: Callable[..., ArrayLike]) -> np.ndarray:
     """Maps [T, B, H, W] from a function that returns one map for each row of a block's weights."""
     weights, spans = _output_weights(question)
     rows = over_blocks(of_block, question.observations, weights, question.keys)

@@ -34,7 +34,7 @@ def gradient_x_input(question: Question) -> np.ndarray:
 def guided_backprop(question: Question) -> np.ndarray:
     """As `gradient`, but relus pass only positive derivatives back (Springenberg et al. 2015): [T, B, H, W].
 
-    Raises ValueError if the network has no relu, or one inside a loop.
+    Raises CannotExplainError if the network has no relu, or one inside a loop.
     """
     return explained(question, lambda frames, weights, _: _guided(*network(question), frames, weights))
 
@@ -45,7 +45,7 @@ def grad_cam(question: Question, layer: str | None = None, geometry: Geometry | 
     layer: a part of the convolution's scope, such as its module's name in Flax; the last one by default.
     geometry: the position of its features on the input. Each feature is then placed at the centre of its
     receptive field, with linear interpolation between. Without geometry, the features are stretched over the
-    input, as in the paper. Raises ValueError if there is no such convolution.
+    input, as in the paper. Raises CannotExplainError if there is no such convolution.
     """
 
     def of_block(frames: np.ndarray, weights: np.ndarray, _: Array) -> Array:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from fls_jax.saliency import attention, averages, controls, gradients, perturbation, rise
-from fls_jax.saliency.question import Apply, Question, Target
+from fls_jax.saliency.question import Apply, CannotExplainError, Question, Target
 from fls_jax.types import Params
 
 
@@ -85,8 +85,8 @@ def compute(
 
     Raises:
         TypeError: observations of another dtype.
-        ValueError: another shape, an unknown method, target or parameter, or a method whose result is not
-            finite.
+        ValueError: another shape, an unknown method, target or parameter.
+        CannotExplainError: a ValueError; the method does not fit the network, or its result is not finite.
     """
     return compute_targets(apply, params, observations, method, (target,), key, **parameters)[target]
 
@@ -111,10 +111,12 @@ def compute_targets(
         question.actions  # noqa: B018 (a target that is none is told before anything long begins)
     maps = np.asarray(chosen.maps(question, **parameters), np.float32)
     if maps.shape != (expected := (len(targets), *observations.shape[:3])):
-        raise ValueError(f"The method {method} must give maps {list(expected)}; it gave {list(maps.shape)}.")
+        raise CannotExplainError(
+            f"The method {method} must give maps {list(expected)}; it gave {list(maps.shape)}."
+        )
     unsound = np.flatnonzero(~np.isfinite(maps).all(axis=(0, 2, 3)))
     if len(unsound):
-        raise ValueError(
+        raise CannotExplainError(
             f"The method {method} gave values that are not finite for {len(unsound)} of "
             f"{len(observations)} frames, first for frame {unsound[0]}."
         )

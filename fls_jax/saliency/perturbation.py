@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from fls_jax.saliency.effects import changes, specific_drop
 from fls_jax.saliency.projection import between
-from fls_jax.saliency.question import Answer, Question
+from fls_jax.saliency.question import Answer, CannotExplainError, Question
 from fls_jax.saliency.variants import answers
 
 
@@ -34,11 +34,11 @@ def sarfa(question: Question, step: int = 5, mask_sigma: float = 5, blur_sigma: 
 
     With the variants of `greydanus`, the harmonic mean 2 dP K / (dP + K) where dP > 0, else 0, with dP the
     drop of the action's probability and K = 1 / (1 + KL(p' || p)) of the other actions' probabilities, scaled
-    to sum to 1, with and without blur. Raises ValueError for `policy` and `value`.
+    to sum to 1, with and without blur. Raises CannotExplainError for `policy` and `value`.
     """
     for target, actions in zip(question.targets, question.actions, strict=True):
         if actions is None:
-            raise ValueError(f"sarfa explains an action; `{target}` is not one.")
+            raise CannotExplainError(f"sarfa explains an action; `{target}` is not one.")
     blurred = _blurred_answers(question, step, mask_sigma, blur_sigma)
     scores = [
         specific_drop(question.answer.logits, blurred.answer.logits, actions)

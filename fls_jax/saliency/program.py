@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Literal
 
+from fls_jax.saliency.question import CannotExplainError
+
 _ENTERED = ("jit", "pjit", "closed_call", "core_call")
 _OF_A_BIAS = ("reshape", "broadcast_in_dim", "add")
 
@@ -78,7 +80,7 @@ guided_relu.defvjp(_guided_forward, _guided_backward)
 def guided(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with every relu (`jax.nn.relu(x)` or `jnp.maximum(x, 0)`) replaced by a guided one.
 
-    Raises ValueError, when called, if the function has no relu, or one inside a loop or branch.
+    Raises CannotExplainError, when called, if the function has no relu, or one inside a loop or branch.
     """
 
     def call(*arguments: Any) -> Any:
@@ -87,7 +89,7 @@ def guided(function: Callable[..., Any]) -> Callable[..., Any]:
         def visit(equation: Equation, operands: list[Any], _: Callable[[], Any]) -> Any:
             nonlocal found
             if equation.hidden_relus:
-                raise ValueError(
+                raise CannotExplainError(
                     f"The network computes relus inside a {equation.primitive}, where they cannot be guided."
                 )
             if not equation.relu:
@@ -97,7 +99,7 @@ def guided(function: Callable[..., Any]) -> Callable[..., Any]:
 
         output = walk(function, visit)(*arguments)
         if not found:
-            raise ValueError("The network has no relu that could be guided.")
+            raise CannotExplainError("The network has no relu that could be guided.")
         return output
 
     return call
@@ -106,8 +108,8 @@ def guided(function: Callable[..., Any]) -> Callable[..., Any]:
 def layer_output(found: Sequence[Equation], layer: str | None = None) -> Equation:
     """The equation that gives a convolution's features, after bias and relu if it has them.
 
-    layer: a part of its scope, such as a Flax module's name; None for the last convolution. Raises ValueError
-    if there is none.
+    layer: a part of its scope, such as a Flax module's name; None for the last convolution. Raises
+    CannotExplainError if there is none.
     """
     convolutions = [
         place
@@ -116,7 +118,7 @@ def layer_output(found: Sequence[Equation], layer: str | None = None) -> Equatio
         and (layer is None or layer in equation.scope.split("/"))
     ]
     if not convolutions:
-        raise ValueError(f"The network has no convolution{f' named {layer!r}' if layer else ''}.")
+        raise CannotExplainError(f"The network has no convolution{f' named {layer!r}' if layer else ''}.")
     place = last = convolutions[-1]
     while place + 1 < len(found):
         place += 1

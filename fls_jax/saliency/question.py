@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fls_jax.errors import UserError
 from fls_jax.networks.chunking import over_blocks
 from fls_jax.types import Params
 
@@ -23,6 +24,10 @@ Apply = Callable[[Params, Any], tuple[Any, ...]]
 Frames are uint8, or float32 on the same scale of 0 to 255 if a method blurs or differentiates. A third output
 is taken as the attention, float [N, h, w]. The output for a frame must not depend on other frames.
 """
+
+
+class CannotExplainError(UserError, ValueError):
+    """What a method cannot explain, or did not: a sentence for its user."""
 
 
 class Answer(NamedTuple):

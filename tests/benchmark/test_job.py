@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from unittest import mock
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from fls_jax import load_agent
 from fls_jax.benchmark import comparison, sanity
@@ -80,6 +82,18 @@ def test_the_files_of_a_comparison(run, folder):
     np.testing.assert_allclose(whole, expected, atol=1e-3 * expected.max())
 
 
+def test_figures_and_the_curves_behind_them(folder):
+    """Pictures of the maps and curves; a curve's area is the mean of the scores."""
+    figures = {path.name: cv2.imread(str(path)) for path in (folder / "figures").iterdir()}
+    assert set(figures) == {"maps.png", "insertion.png", "deletion.png"}
+    assert all(picture.std() > 5 for picture in figures.values())
+    with np.load(folder / "values" / "gradient.npz") as stored:
+        curve = stored["curve|deletion_blurred_probability"]
+        areas = stored["action|deletion_blurred_probability"]
+    assert curve.shape == (85,)
+    np.testing.assert_allclose(np.trapezoid(curve) / 84, np.nanmean(areas), rtol=1e-5)
+
+
 def test_numbers_and_differences_are_those_of_the_maps(run, folder):
     """Lift on the player from maps computed here, its difference to the untrained network's, and coverage."""
     frames, agent = load_frames(folder / "frames.npz"), load_agent(run)
@@ -138,6 +152,51 @@ def test_a_method_that_fails_keeps_no_other_from_being_measured(tmp_path, capsys
     table = pd.read_csv(tmp_path / "saliency" / "32-8-1000" / "scores.csv")
     assert set(table.method) == {"random", "centre", "centre - random"}
     assert "not finite" in capsys.readouterr().out
+
+
+def divides_by_nothing(question):
+    return question.observations[..., 0] / (1 // 0)
+
+
+def cannot(question):
+    raise UserError("Frames of this game are too dark for it.")
+
+
+def test_a_programming_error_is_named_with_its_place_and_traceback(tmp_path):
+    """A user's sentence is told as it is; any other error is not taken for one."""
+    write_run(tmp_path, "cnn", "Pong")
+    own = {"broken": Method(divides_by_nothing, "control"), "dark": Method(cannot, "control")}
+    with mock.patch.dict(METHODS, own), pytest.raises(UserError, match="2 of the methods") as caught:
+        compare([tmp_path], ["broken", "dark", "centre"], frames=8, faithful=1)
+    line = divides_by_nothing.__code__.co_firstlineno + 1
+    folder = tmp_path / "saliency" / "32-8-1000"
+    log = folder / "broken.log"
+    place = f"broken: ZeroDivisionError at {__file__}:{line}: integer division or modulo by zero"
+    assert f"{place} (traceback: {log})" in str(caught.value)
+    assert "dark: Frames of this game are too dark for it." in str(caught.value)
+    assert log.read_text().startswith("Traceback")
+    assert "in divides_by_nothing" in log.read_text()
+    assert not (folder / "dark.log").exists()
+    assert set(json.loads((folder / "summary.json").read_text())["failures"]) == {"broken", "dark"}
+    assert "centre" in set(pd.read_csv(folder / "scores.csv").method)
+    with mock.patch.dict(METHODS, {"broken": METHODS["centre"]}):  # mended
+        compare([tmp_path], ["broken"], frames=8, faithful=1)
+    assert not log.exists()
+
+
+def test_attention_replaced_stands_in_the_table(run, folder):
+    """KL on every other frame, from the logits of both agents; of the attention alone."""
+    table = pd.read_csv(folder / "scores.csv")
+    of = table[(table.target == "action") & (table.agent == f"Pong/{NETWORK}/32")]
+    replaced = of[of.metric.str.startswith("kl:")]
+    assert set(replaced.method) == {"attention", "attention - untrained"}
+    own = replaced[replaced.method == "attention"].set_index("metric")
+    assert set(own.index) == {"kl:mean", "kl:uniform", "kl:shuffled", "kl:other"}
+    seen, agent = load_frames(folder / "frames.npz").observations, load_agent(run)
+    other = agent.with_attention("mean", seen[::2])
+    p, q = (softmax(each(seen[1::2]).logits.astype(float), axis=1) for each in (agent, other))
+    assert own.loc["kl:mean"].value == pytest.approx((p * np.log(p / q)).sum(axis=1).mean(), rel=1e-3)
+    assert own.loc["kl:mean"].n == 4
 
 
 def test_a_signal_stops_between_methods_and_keeps_what_is_there(tmp_path):

@@ -7,11 +7,11 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from fls_jax.benchmark.highlights import importance
 from fls_jax.report.moments import (
     advantages,
     bookmarks,
     effective_area,
-    importance,
     peaks,
     policy_change,
 )
