@@ -39,7 +39,6 @@ _COLUMNS = {
     "deletion_blurred_probability": "del.",
     "gini": "gini",
     "spearman:heads": "sanity",
-    "kl:mean": "kl\nmean",
     "ms_per_frame": "ms",
 }
 _MOST_KINDS = 3
@@ -71,7 +70,7 @@ def compare(
         fresh: measure again; earlier results are kept under another name.
         highlights: of five times as many frames, use those where the choice of the action matters most.
         every_checkpoint: compare at every checkpoint of a run, on the frames that the agent of `step` plays,
-            and write RUN/saliency/over-training-<frames>-<seed>/: one table for all, and curves over env_step.
+            and write RUN/saliency/over-training-<frames>-<seed>/: one table, and curves over env_step.
 
     The same call adds what is missing. Raises UserError for unusable input and, after measuring all others,
     for a method that failed.
@@ -254,8 +253,10 @@ def _show(table: pd.DataFrame, comparison: Comparison) -> None:
         ["agent", "method"], sort=False
     ):
         values = dict(zip(group.metric, group.value, strict=True))
-        name = f"{method}{'' if agent == comparison.name else ' untrained'}"
-        shown.add_row(name, *(_number(values.get(metric)) for metric in columns))
+        shown.add_row(
+            method if agent == comparison.name else "  untrained",
+            *(_number(values.get(metric)) for metric in columns),
+        )
     console = Console(highlight=False)
     console.print(shown)
     console.print(
@@ -264,6 +265,15 @@ def _show(table: pd.DataFrame, comparison: Comparison) -> None:
         "the map's mass on the object over its share of the area. sanity: rank correlation with the map "
         "after randomising the heads. ms: per frame. Intervals, differences and the rest: scores.csv."
     )
+    own = rows[(rows.agent == comparison.name) & (rows.method == "attention")]
+    replaced = own[own.metric.str.startswith("kl:")]
+    if len(replaced):
+        changes = (
+            f"{row.metric.removeprefix('kl:')} {row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
+            for row in replaced.itertuples()
+        )
+        words = "Attention replaced, KL of the policy in nats:"
+        console.print(f"{words} {', '.join(changes)}", markup=False)
 
 
 def _number(value: float | None) -> str:
