@@ -1,8 +1,9 @@
 """Our trainer against its peers, in alternation in one run, end to end.
 
 Every round runs every trainer once, each in a process of its own, for the same number of updates; the order
-turns by one from round to round, so that a slow minute of the machine does not always meet the same one. The
-peers live in an environment of their own, which is created at the first run.
+turns by one from round to round, so that a slow minute of the machine does not always meet the same one.
+Ours and its peers run under the same memory settings: a row with those of `fls train` (tuned), and one with
+glibc's own (default). The peers live in an environment of their own, which is created at the first run.
 
     .venv/bin/python -m benchmarks.bench_peers --rounds 3 --updates 4
 """
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +47,7 @@ from benchmarks.peer_results import (
 )
 from benchmarks.peers.install import ensure_environment
 from fls_jax.errors import UserError
+from fls_jax.process.allocator import Allocator, environment
 from fls_jax.process.output import outlast_readers
 from fls_jax.runs.provenance import commit
 
@@ -76,6 +79,8 @@ class Settings:
     """timed updates of every trainer in every round (1024 steps each with 8 games)"""
     warmup_updates: int = 1
     """updates before those, not timed (compilation)"""
+    allocators: tuple[Allocator, ...] = ("tuned", "default")
+    """memory settings under which every trainer is run, ours and the peers alike"""
     rounds: int = 3
     """times that every trainer is run"""
     ours_command: str = OURS_COMMAND
@@ -99,7 +104,7 @@ class Contender:
 
 
 def contenders(settings: Settings) -> list[Contender]:
-    """Ours and the peers for every network that was asked for, with their commands filled in.
+    """Ours and the peers for every network and allocator asked for, with their commands filled in.
 
     Raises:
         UserError: the command for ours has a name in braces that there is no value for.
@@ -123,7 +128,7 @@ def contenders(settings: Settings) -> list[Contender]:
     }
     values = asdict(settings) | {"peers_python": _relative(settings.peers_venv / "bin" / "python")}
     result = []
-    for network in settings.networks:
+    for network, allocator in product(settings.networks, settings.allocators):
         values["network"] = network
         try:
             command = settings.ours_command.format_map(values)
@@ -132,23 +137,28 @@ def contenders(settings: Settings) -> list[Contender]:
                 f"--ours-command cannot be filled in ({error}): {settings.ours_command!r}. The names are "
                 "{game}, {network}, {num_envs}, {updates} and {warmup_updates}."
             ) from error
-        result.append(Contender(Track(OURS, network), command))
+        result.append(Contender(Track(OURS, network, allocator=allocator), command))
         for name, script, yardstick, note in peers[network]:
             script, _, options = script.partition(" ")
             command = f"{PEER_COMMAND.format_map(values | {'script': script})} {options}".strip()
-            result.append(Contender(Track(name, network, yardstick, note), command))
+            result.append(Contender(Track(name, network, yardstick, note, allocator), command))
     return result
 
 
-def run(command: str, settings: Settings, network: str) -> Report:
-    """Run one trainer to its end in the project's folder.
+def run(command: str, settings: Settings, network: str, allocator: Allocator = "default") -> Report:
+    """Run one trainer to its end in the project's folder, under these memory settings.
 
     Raises:
         ValueError: it could not be started, failed, took too long or did other work; the message says which.
     """
     try:
         done = subprocess.run(
-            shlex.split(command), cwd=ROOT, capture_output=True, text=True, timeout=settings.timeout
+            shlex.split(command),
+            cwd=ROOT,
+            env=environment(allocator),
+            capture_output=True,
+            text=True,
+            timeout=settings.timeout,
         )
     except OSError as error:
         raise ValueError(f"it cannot be started ({error})") from error
@@ -162,6 +172,7 @@ def run(command: str, settings: Settings, network: str) -> Report:
         network=network,
         updates=settings.updates,
         steps_per_update=settings.num_envs * STEPS,
+        allocator=allocator,
     )
 
 
@@ -226,8 +237,10 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, name)
         if not value >= least:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give {least} or more.")
-    if not settings.networks or len(set(settings.networks)) < len(settings.networks):
-        raise UserError(f"--networks is {settings.networks}; give at least one, each once.")
+    for name in ("networks", "allocators"):
+        value = getattr(settings, name)
+        if not value or len(set(value)) < len(value):
+            raise UserError(f"--{name} is {value}; give at least one, each once.")
 
 
 def bench(settings: Settings, console: Console) -> bool:
@@ -246,7 +259,7 @@ def bench(settings: Settings, console: Console) -> bool:
         "machine": machine,
         "settings": {
             name: getattr(settings, name)
-            for name in ("game", "num_envs", "updates", "warmup_updates", "rounds", "networks")
+            for name in ("game", "num_envs", "updates", "warmup_updates", "rounds", "networks", "allocators")
         },
         "commands": [entry.command for entry in entries],
     }
@@ -260,16 +273,18 @@ def bench(settings: Settings, console: Console) -> bool:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(entries) * settings.rounds)
 
+        def title(entry: Contender) -> str:
+            return f"{entry.track.name}, {entry.track.network}, {entry.track.allocator}"
+
         def run_one(entry: Contender) -> Report:
-            progress.update(task, description=f"{entry.track.name}, {entry.track.network}")
-            return run(entry.command, settings, entry.track.network)
+            progress.update(task, description=title(entry))
+            return run(entry.command, settings, entry.track.network, entry.track.allocator)
 
         def after_each(number: int, entry: Contender) -> None:
             progress.advance(task)
             report = entry.track.reports[number]
             result = f"{report.steps_per_second:.0f} steps/s" if report else f"failed: {entry.track.failure}"
-            title = f"{entry.track.name}, {entry.track.network}"
-            console.print(f"round {number + 1}/{settings.rounds}  {title:40} {result}", markup=False)
+            console.print(f"round {number + 1}/{settings.rounds}  {title(entry):48} {result}", markup=False)
             write_record(_partial(settings), header | summarise(tracks, TARGET))
 
         write_record(_partial(settings), header)

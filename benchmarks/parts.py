@@ -24,18 +24,25 @@ def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:
 
 
 def policy_seconds(fleet: Fleet, repeats: int) -> list[float]:
-    """A rollout's worth of policy steps without games, observations sent and actions fetched at each."""
+    """A rollout's worth of policy steps without games, placed as `Collector.collect` places them.
+
+    Observations go into the rollout's store and are acted on from there; actions are fetched at each step.
+    """
     pools, length, place = fleet._pools, fleet.config.rollout_length, fleet.placement
     num_envs = pools[0].num_envs
     observations = np.random.default_rng(0).integers(0, 256, (num_envs, 4, 84, 84), dtype=np.uint8)
-    params, step = fleet.lanes.params(fleet.states), fleet._collector._policy_step
+    step = fleet._collector._policy_step
     noise = group_noise(fleet._keys, length, fleet.config.num_envs, pools[0].num_actions, len(pools))
 
     def rollout() -> None:
-        for part in noise:
-            placed, clock = place.spread_rollout(part), place.replicate(np.int32(0))
-            for _ in range(length):
-                policy, clock = step(params, place.spread(observations), placed, clock)
+        params = fleet.lanes.params(fleet.states)
+        store = place.rollout_store(length, len(pools), len(fleet.seeds))
+        placed = [place.spread_rollout(part) for part in noise]
+        clocks = [place.replicate(np.int32(0)) for _ in pools]
+        for _ in range(length):
+            for group in range(len(pools)):
+                seen = store.add(observations)
+                policy, clocks[group] = step(params, seen, placed[group], clocks[group])
                 place.fetch(policy.actions)
 
     return timed(rollout, repeats)

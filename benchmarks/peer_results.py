@@ -12,6 +12,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from fls_jax.process.allocator import Allocator
+
 OURS = "ours"
 
 
@@ -24,6 +26,8 @@ class Report:
     """Wall-clock seconds of every timed update, rollout included."""
     steps_per_update: int
     versions: Mapping[str, str]
+    allocator: str = "default"
+    """Memory settings that it ran with: tuned (fls_jax/process/allocator.py) or default (glibc's own)."""
 
     @property
     def steps_per_second(self) -> float:
@@ -40,6 +44,7 @@ class Track:
     yardstick: bool = False
     """Whether the targets are ratios to it."""
     note: str = ""
+    allocator: Allocator = "default"
     reports: list[Report | None] = field(default_factory=list)
     """One a round; None where it was not measured."""
     failure: str | None = None
@@ -63,7 +68,9 @@ class Ratio:
         return median(known) if known else None
 
 
-def parse_report(output: str, *, network: str, updates: int, steps_per_update: int) -> Report:
+def parse_report(
+    output: str, *, network: str, updates: int, steps_per_update: int, allocator: str = "default"
+) -> Report:
     """Read the JSON line that ends a trainer's output, and check that it did the work that was asked for.
 
     Args:
@@ -71,6 +78,7 @@ def parse_report(output: str, *, network: str, updates: int, steps_per_update: i
         network: the network it was to train.
         updates: the number of updates it was to time.
         steps_per_update: agent steps that each of them was to have.
+        allocator: the memory settings it was to run with.
 
     Raises:
         ValueError: there is no such line, something in it is missing or of the wrong kind, or it tells of
@@ -91,6 +99,7 @@ def parse_report(output: str, *, network: str, updates: int, steps_per_update: i
             seconds_per_update=tuple(float(seconds) for seconds in values["seconds_per_update"]),
             steps_per_update=int(values["steps_per_update"]),
             versions={str(name): str(number) for name, number in dict(values["versions"]).items()},
+            allocator=str(values["allocator"]),
         )
     except KeyError as error:
         raise ValueError(f"its JSON line lacks {error}") from error
@@ -98,11 +107,12 @@ def parse_report(output: str, *, network: str, updates: int, steps_per_update: i
         raise ValueError(f"its JSON line has a value of the wrong kind ({error})") from error
     if not all(math.isfinite(seconds) and seconds > 0 for seconds in report.seconds_per_update):
         raise ValueError(f"its seconds are not all positive numbers: {report.seconds_per_update}")
-    done = (report.network, len(report.seconds_per_update), report.steps_per_update)
-    if done != (network, updates, steps_per_update):
+    done = (report.network, len(report.seconds_per_update), report.steps_per_update, report.allocator)
+    asked = (network, updates, steps_per_update, allocator)
+    if done != asked:
         raise ValueError(
-            "it did other work than asked for (network, updates, steps per update): "
-            f"{done} instead of {(network, updates, steps_per_update)}"
+            "it did other work than asked for (network, updates, steps per update, allocator): "
+            f"{done} instead of {asked}"
         )
     return report
 
@@ -122,22 +132,25 @@ def summarise(tracks: Sequence[Track], target: float) -> dict[str, Any]:
     """The record of all the rounds as plain JSON values.
 
     Args:
-        tracks: every trainer's; those named "ours" are compared with the others of their network.
+        tracks: every trainer's; those named "ours" are compared with the others of their network that ran
+            with the same memory settings.
         target: the least ratio of ours to the fastest yardstick of the network.
 
     Returns:
         `trainers`: steps per second by round, their median, ours over it, seconds, versions, failure of each;
-        `targets`: for each network the ratio to the fastest yardstick, by round, and its median;
-        `networks`: how many times as long ours takes on each as on the first (median of the rounds).
+        `targets`: by network and allocator the ratio to the fastest yardstick, by round, and its median;
+        `networks`: how many times as long ours takes on each as on the first (median of the rounds), with the
+        first allocator.
     """
-    ours = {track.network: track for track in tracks if track.name == OURS}
-    targets = {}
-    for network, track in ours.items():
-        yardsticks = [other for other in tracks if other.network == network and other.yardstick]
+    ours = {(track.network, track.allocator): track for track in tracks if track.name == OURS}
+    targets: dict[str, dict[str, Any]] = {}
+    for (network, allocator), track in ours.items():
+        same = (other for other in tracks if (other.network, other.allocator) == (network, allocator))
+        yardsticks = [other for other in same if other.yardstick]
         if not yardsticks:
             continue
         against = ratio(track, yardsticks)
-        targets[network] = {
+        targets.setdefault(network, {})[allocator] = {
             "yardsticks": [other.name for other in yardsticks],
             "per_round": list(against.per_round),
             "median": against.median,
@@ -146,11 +159,12 @@ def summarise(tracks: Sequence[Track], target: float) -> dict[str, Any]:
         }
     first = next(iter(ours.values()), None)
     return {
-        "trainers": [_trainer(track, ours.get(track.network)) for track in tracks],
+        "trainers": [_trainer(track, ours.get((track.network, track.allocator))) for track in tracks],
         "targets": targets,
         "networks": {
             network: {"cost": None if first is None else ratio(first, [track]).median}
-            for network, track in ours.items()
+            for (network, allocator), track in ours.items()
+            if first is not None and allocator == first.allocator
         },
     }
 
@@ -163,6 +177,7 @@ def _trainer(track: Track, ours: Track | None) -> dict[str, Any]:
         "network": track.network,
         "yardstick": track.yardstick,
         "note": track.note,
+        "allocator": track.allocator,
         "steps_per_second": track.steps_per_second,
         "median_steps_per_second": median(known) if known else None,
         "ours_over_it": None if ours is None else ratio(ours, [track]).median,
@@ -174,7 +189,7 @@ def _trainer(track: Track, ours: Track | None) -> dict[str, Any]:
     }
 
 
-_HEADINGS = ("network", "trainer", "steps/s", "lowest to highest", "ours / it", "note")
+_HEADINGS = ("network", "trainer", "allocator", "steps/s", "lowest to highest", "ours / it", "note")
 
 
 def _cells(trainer: Mapping[str, Any]) -> tuple[str, ...]:
@@ -185,6 +200,7 @@ def _cells(trainer: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         trainer["network"],
         trainer["name"],
+        trainer["allocator"],
         f"{trainer['median_steps_per_second']:.0f}" if known else "-",
         f"{min(known):.0f} to {max(known):.0f}" if known else "-",
         "-" if versus is None or is_ours else f"{versus:.2f}",
@@ -211,19 +227,20 @@ def markdown(summary: Mapping[str, Any]) -> str:
 def conclusions(summary: Mapping[str, Any]) -> list[str]:
     """One sentence for each target, and one for what each network costs against our first."""
     sentences = []
-    for network, goal in summary["targets"].items():
-        rivals = " and ".join(goal["yardsticks"])
-        best = f"the faster of {rivals}" if len(goal["yardsticks"]) > 1 else rivals
-        if goal["median"] is None:
-            sentences.append(f"{network}: no round has both ours and {rivals}, so there is no ratio.")
-        else:
-            verdict = "reached" if goal["reached"] else "missed"
-            sentences.append(
-                f"{network}: {goal['median']:.2f} times {best} (target {goal['target']:g}: {verdict})."
-            )
+    for network, goals in summary["targets"].items():
+        sentences += [_verdict(f"{network}, {allocator}", goal) for allocator, goal in goals.items()]
     first, *others = summary["networks"] or [None]
     for network in others:
         cost = summary["networks"][network]["cost"]
         if cost is not None:
             sentences.append(f"ours: {network} takes {cost:.2f} times as long as {first}.")
     return sentences
+
+
+def _verdict(what: str, goal: Mapping[str, Any]) -> str:
+    rivals = " and ".join(goal["yardsticks"])
+    best = f"the faster of {rivals}" if len(goal["yardsticks"]) > 1 else rivals
+    if goal["median"] is None:
+        return f"{what}: no round has both ours and {rivals}, so there is no ratio."
+    verdict = "reached" if goal["reached"] else "missed"
+    return f"{what}: {goal['median']:.2f} times {best} (target {goal['target']:g}: {verdict})."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -124,6 +125,7 @@ def print_report(
         "device": arguments.device,
         "seconds_per_update": list(seconds_per_update[arguments.warmup_updates :]),
         "steps_per_update": arguments.num_envs * STEPS,
+        "allocator": os.environ.get("FLS_ALLOCATOR", "default"),
         "versions": {name: version(name) for name in ("envpool", "numpy", *packages)},
         "parameters": parameters,
         "losses": dict(losses),

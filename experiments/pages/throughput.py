@@ -90,13 +90,18 @@ def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     envs = (record.get("settings") or {}).get("num_envs")
     for trainer in record.get("trainers", []):
         yield {
-            "measured": f"training: {trainer['name']}",
+            "measured": f"training: {trainer['name']}{_settings(trainer)}",
             "network": trainer["network"],
             "num_envs": envs,
             "per_second": trainer["median_steps_per_second"],
             "ours_over_it": None if trainer["name"] == "ours" else trainer["ours_over_it"],
             **where,
         }
+
+
+def _settings(trainer: dict[str, Any]) -> str:
+    """The memory settings of a trainer; older records do not say: ours was tuned, the others were not."""
+    return f", {trainer['allocator']} allocator" if "allocator" in trainer else ""
 
 
 def _costs(record: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from typing import Literal
 
+Allocator = Literal["tuned", "default"]
 SETTINGS = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
@@ -32,6 +34,12 @@ def restart_with_settings() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def environment(allocator: Allocator) -> dict[str, str]:
+    """Environment variables for another process that shall have SETTINGS, or glibc's own; it starts once."""
+    others = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    return others | (SETTINGS if allocator == "tuned" else {}) | {_MARK: allocator}
 
 
 def description() -> str:

@@ -85,24 +85,38 @@ def send_content(content: Content, identity: Identity, config: Row, folder: Path
     with _sending(identity, config, folder, online) as run:
         digest = digest_of(content)
         sent = run.summary.get("digest") == digest
+        tables = {table_digest(wandb, name, columns): name for name, columns in content.tables.items()}
         if sent and online and has_files:
             before = sent_files(run)
-            sent = bool(before) and not missing_files(wandb, run, before)
+            sent = bool(before) and not missing_parts(wandb, run, before, tables)
         if not sent:
             row: Row = {**content.row, "digest": digest}
             for name, columns in content.tables.items():
-                rows: list[Any] = [list(values) for values in zip(*columns.values(), strict=True)]
-                row[name] = wandb.Table(columns=list(columns), data=rows)
+                row[name] = table_of(wandb, columns)
             for name, file in content.videos.items():
                 row[name] = wandb.Video(str(file), format="mp4")
             run.log(present(row))
         address = run.url if online else None
-    if online and not sent and (missing := missing_files(wandb, run, sent_files(run), STORED_SECONDS)):
-        raise UserError(
-            f"W&B has not taken {', '.join(missing)} of the {identity.job_type} run {identity.id}: the same "
-            "command again sends what is missing."
-        )
+    if online and not sent and has_files:
+        missing = missing_parts(wandb, run, sent_files(run), tables, STORED_SECONDS)
+        if missing:
+            raise UserError(
+                f"W&B has not taken {', '.join(missing)} of the {identity.job_type} run {identity.id}: the "
+                "same command again sends what is missing."
+            )
     return address
+
+
+def table_of(wandb: Any, columns: Columns) -> Any:
+    """A table of W&B's."""
+    return wandb.Table(columns=list(columns), data=[list(row) for row in zip(*columns.values(), strict=True)])
+
+
+def table_digest(wandb: Any, name: str, columns: Columns) -> str:
+    """The digest of the artifact that a run makes of a table logged under `name`: its pages read that."""
+    artifact = wandb.Artifact("table", "run_table")
+    artifact.add(table_of(wandb, columns), name)
+    return artifact.digest
 
 
 def sent_files(run: Any) -> dict[str, int]:
@@ -113,16 +127,25 @@ def sent_files(run: Any) -> dict[str, int]:
     return ours or {value["path"]: value["size"] for value in theirs if {"path", "size"} <= value.keys()}
 
 
-def missing_files(wandb: Any, run: Any, wanted: dict[str, int], patience: float = 0.0) -> list[str]:
-    """The files that W&B does not have completely after waiting for `patience` seconds."""
+def missing_parts(
+    wandb: Any, run: Any, files: Mapping[str, int], tables: Mapping[str, str], patience: float = 0.0
+) -> list[str]:
+    """The files and tables that W&B does not have completely after waiting for `patience` seconds.
+
+    files: sizes by name. tables: names by the digest of their artifacts; one whose upload failed is not
+    committed. Raises UserError where W&B does not list them.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:
             stored = wandb.Api(timeout=int(START_SECONDS)).run(f"{run.entity}/{run.project}/{run.id}")
-            sizes = {file.name: file.size for file in stored.files(list(wanted))}
+            sizes = {file.name: file.size for file in stored.files(list(files))}
+            artifacts = stored.logged_artifacts() if tables else []
+            whole = {artifact.digest for artifact in artifacts if artifact.state == "COMMITTED"}
         except Exception as error:
-            raise UserError(f"W&B does not list the files of run {run.id} ({briefly(error)}).") from error
-        missing = [name for name, size in wanted.items() if sizes.get(name) != size]
+            raise UserError(f"W&B does not list what it has of run {run.id} ({briefly(error)}).") from error
+        missing = [name for name, size in files.items() if sizes.get(name) != size]
+        missing += [f"table {name}" for digest, name in tables.items() if digest not in whole]
         if not missing or time.monotonic() > deadline:
             return missing
         time.sleep(1.0)

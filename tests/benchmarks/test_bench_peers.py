@@ -42,6 +42,7 @@ def line(**changes: object) -> str:
         "network": "cnn",
         "seconds_per_update": [4.0, 6.0],
         "steps_per_update": 1024,
+        "allocator": "default",
         "versions": {"torch": "2.13.0+cpu"},
     }
     return json.dumps(values | changes)
@@ -75,6 +76,7 @@ def test_report_is_the_last_line_and_speed_is_over_all_updates():
         (line(seconds_per_update=[4.0]), "other work"),
         (line(steps_per_update=512), "other work"),
         (line(network="cnn_sparse_fls"), "other work"),
+        (line(allocator="tuned"), "other work"),
     ],
 )
 def test_report_that_cannot_be_trusted_is_refused(output: str, reason: str):
@@ -113,7 +115,7 @@ def tracks() -> list[Track]:
 
 def test_summary_compares_with_the_yardsticks_only(tracks: list[Track]):
     summary = summarise(tracks, target=1.5)
-    cnn, attention = summary["targets"]["cnn"], summary["targets"]["cnn_sparse_fls"]
+    cnn, attention = (summary["targets"][name]["default"] for name in ("cnn", "cnn_sparse_fls"))
     assert cnn["yardsticks"] == ["pytorch", "stable-baselines3"]
     assert cnn["per_round"] == pytest.approx([1.5, 1.65])
     assert cnn["median"] == pytest.approx(1.575)
@@ -126,6 +128,20 @@ def test_summary_compares_with_the_yardsticks_only(tracks: list[Track]):
     assert by_name["pytorch channels_last", "cnn"]["ours_over_it"] == pytest.approx((0.75 + 1.1) / 2)
     assert by_name["sbx", "cnn"]["median_steps_per_second"] is None
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_ours_is_compared_with_peers_of_the_same_allocator():
+    tracks = [track(OURS, [300.0]), track("pytorch", [200.0], yardstick=True)]
+    tuned = [track(OURS, [400.0]), track("pytorch", [400.0], yardstick=True)]
+    for each in tuned:
+        each.allocator = "tuned"
+    summary = summarise([*tracks, *tuned], target=1.5)
+    assert {name: goal["median"] for name, goal in summary["targets"]["cnn"].items()} == {
+        "default": 1.5,
+        "tuned": 1.0,
+    }
+    assert [row["ours_over_it"] for row in summary["trainers"]] == [1.0, 1.5, 1.0, 1.0]
+    assert [sentence.split(":")[0] for sentence in conclusions(summary)] == ["cnn, default", "cnn, tuned"]
 
 
 def test_summary_without_ours_has_speeds_but_no_targets():
@@ -142,15 +158,15 @@ def test_table_and_sentences(tracks: list[Track]):
     printed = output.getvalue()
     rows = markdown(summary).splitlines()
     assert len(rows) == 2 + len(tracks)
-    assert rows[2].startswith("| cnn | ours | 315 | 300 to 330 | - |")
-    assert rows[3].startswith("| cnn | pytorch | 175 | 150 to 200 | 1.85 |")
+    assert rows[2].startswith("| cnn | ours | default | 315 | 300 to 330 | - |")
+    assert rows[3].startswith("| cnn | pytorch | default | 175 | 150 to 200 | 1.85 |")
     assert "failed: exit code 1: no module [x]" in rows[6]
     assert "failed: exit code 1: no module [x]" in printed
     assert "300 to 330" in printed
     sentences = conclusions(summary)
-    assert sentences[0].startswith("cnn: 1.57 times the faster of pytorch and stable-baselines3")
+    assert sentences[0].startswith("cnn, default: 1.57 times the faster of pytorch and stable-baselines3")
     assert "reached" in sentences[0]
-    assert "cnn_sparse_fls: 1.23 times pytorch (target 1.5: missed)" in sentences[1]
+    assert "cnn_sparse_fls, default: 1.23 times pytorch (target 1.5: missed)" in sentences[1]
     assert "2.10 times as long as cnn" in sentences[2]
 
 
@@ -175,7 +191,12 @@ def test_every_round_runs_everyone_starting_with_another():
 
 def test_commands_are_filled_in():
     settings = Settings(
-        game="Breakout", num_envs=4, updates=3, warmup_updates=2, ours_command="run {network} {game}"
+        game="Breakout",
+        num_envs=4,
+        updates=3,
+        warmup_updates=2,
+        ours_command="run {network} {game}",
+        allocators=("tuned",),
     )
     entries = contenders(settings)
     assert [(entry.track.name, entry.track.network) for entry in entries if entry.track.yardstick] == [
@@ -223,12 +244,41 @@ def test_running_a_trainer():
         run("/no/such/program", settings, "cnn")
 
 
+@pytest.mark.parametrize("allocator", ["tuned", "default"])
+def test_ours_and_peers_run_under_the_memory_settings_asked_for(allocator, monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    source = (
+        "import json, os; from fls_jax.process.allocator import SETTINGS, restart_with_settings; "
+        "restart_with_settings(); "
+        f"found = [{{n: os.environ.get(n) for n in SETTINGS}}, json.loads({line(allocator=allocator)!r})]; "
+        "wanted = SETTINGS if found[1]['allocator'] == 'tuned' else dict.fromkeys(SETTINGS); "
+        "assert found[0] == wanted, found; print(json.dumps(found[1]))"
+    )
+    settings = Settings(updates=2, timeout=20)
+    report = run(python(source), settings, "cnn", allocator)
+    assert report.allocator == allocator
+    both = [entry.track for entry in contenders(Settings())]
+    for name in {each.name for each in both}:
+        assert {each.allocator for each in both if each.name == name} == {"tuned", "default"}
+
+
+def test_a_peer_says_which_memory_settings_it_ran_with():
+    source = (
+        "from benchmarks.peers.common import *; "
+        "arguments = Arguments('Pong', 'cnn', False, 8, 1, 0, 1, 'cpu'); "
+        "print_report('x', arguments, [1.0], [], parameters=1, losses={})"
+    )
+    report = run(python(source), Settings(updates=1, timeout=60), "cnn", "tuned")
+    assert report.allocator == "tuned"
+
+
 def trainer_command() -> str:
     """A command that prints a report for whatever it is asked to train, as a process of its own."""
     source = (
-        "import json, sys; network = sys.argv[1]; updates, games = map(int, sys.argv[2:4]); "
+        "import json, os, sys; network = sys.argv[1]; updates, games = map(int, sys.argv[2:4]); "
         "print(json.dumps(dict(network=network, seconds_per_update=[0.5] * updates, "
-        "steps_per_update=128 * games, versions=dict())))"
+        "steps_per_update=128 * games, versions=dict(), "
+        "allocator=os.environ['FLS_ALLOCATOR'])))"
     )
     quoted = python(source).replace("{", "{{").replace("}", "}}")
     return quoted + " {network} {updates} {num_envs}"
@@ -245,14 +295,15 @@ def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_whole_run_is_recorded(only_ours: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*only_ours, "--ours-command", trainer_command(), "--markdown"]) == 0
     record = json.loads((tmp_path / "sub" / "record.json").read_text())
-    assert record["targets"]["cnn"]["per_round"] == [1.0, 1.0]
+    assert record["targets"]["cnn"]["tuned"]["per_round"] == [1.0, 1.0]
+    assert record["targets"]["cnn"]["default"]["per_round"] == [1.0, 1.0]
     assert record["settings"]["updates"] == 2
     assert record["machine"]["cores"] >= 1
     assert record["machine"]["memory_gib"] > 0
     assert set(record) >= {"commit", "machine"}
-    assert [row["median_steps_per_second"] for row in record["trainers"]] == [2048.0] * 8
+    assert [row["median_steps_per_second"] for row in record["trainers"]] == [2048.0] * 16
     assert not list(tmp_path.rglob("*.partial.json"))
-    assert "| cnn | ours | 2048 |" in capsys.readouterr().out
+    assert "| cnn | ours | tuned | 2048 |" in capsys.readouterr().out
 
 
 def test_failure_of_ours_is_told_and_the_others_are_still_measured(only_ours: list[str], tmp_path: Path):
@@ -260,7 +311,7 @@ def test_failure_of_ours_is_told_and_the_others_are_still_measured(only_ours: li
     record = json.loads((tmp_path / "sub" / "record.json").read_text())
     assert record["trainers"][0]["failure"] == "exit code 1: not today"
     assert record["trainers"][1]["median_steps_per_second"] == 2048.0
-    assert record["targets"]["cnn"]["median"] is None
+    assert record["targets"]["cnn"]["tuned"]["median"] is None
 
 
 def test_older_record_stays_when_nothing_could_be_measured(
@@ -279,6 +330,7 @@ def test_older_record_stays_when_nothing_could_be_measured(
         (["--rounds", "0"], "--rounds is 0"),
         (["--updates", "-1"], "--updates is -1"),
         (["--networks", "cnn", "cnn"], "each once"),
+        (["--allocators", "tuned", "tuned"], "each once"),
         (["--ours-command", "run {speed}"], "--ours-command"),
         (["--output", "/proc/none/record.json"], "cannot be written"),
     ],

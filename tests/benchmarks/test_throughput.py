@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 
 from benchmarks import throughput
+from benchmarks.parts import policy_seconds
 from benchmarks.proxy import BlockMeanNetwork
+from fls_jax.config import TrainConfig
 from fls_jax.networks.specs import NETWORKS
+from fls_jax.ppo.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,6 +34,30 @@ def test_the_proxy_reads_every_byte(rng):
         output.value, (hidden @ np.asarray(params["Dense_1"]["kernel"]))[:, 0], atol=1e-5
     )
     assert output.logits.shape == (3, 6)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_policy_is_timed_as_training_places_it(groups, monkeypatch):
+    config = replace(TrainConfig(), num_envs=2, env_groups=groups, rollout_length=3, minibatches=1)
+    fleet = Trainer(config.validated(), network=BlockMeanNetwork(num_actions=6))
+    collector, placed = fleet._collector, []
+
+    def describe(array):
+        return array.shape, array.dtype, array.sharding, array.committed
+
+    step = collector._policy_step
+
+    def noting(*arguments):
+        placed.append(jax.tree.map(describe, arguments))
+        return step(*arguments)
+
+    monkeypatch.setattr(collector, "_policy_step", noting)
+    fleet.advance()
+    trained, placed[:] = list(placed), []
+    policy_seconds(fleet, repeats=0)
+    fleet.close()
+    assert len(placed) == len(trained) == 3 * groups
+    assert placed == trained
 
 
 @pytest.mark.parametrize("part", ["loop", "update"])

@@ -195,6 +195,7 @@ class TestThroughput:
             {"name": name, "network": "cnn", "median_steps_per_second": speed, "ours_over_it": ratio}
             for name, speed, ratio in (("ours", 250.0, 1.0), ("sb3", 125.0, 2.0), ("sbx", None, None))
         ]
+        trainers[1]["allocator"] = "tuned"
         record = {
             "machine": machine | {"load_average": 4.11},
             "settings": {"num_envs": 8},
@@ -204,7 +205,7 @@ class TestThroughput:
         table = throughput_table(tmp_path)
         assert [row[:5] for row in table.rows] == [
             ["training: ours", "cnn", "8", "250", ""],
-            ["training: sb3", "cnn", "8", "125", "2.00"],
+            ["training: sb3, tuned allocator", "cnn", "8", "125", "2.00"],
             ["training: sbx", "cnn", "8", "failed", ""],
             ["EnvPool alone", "", "8", "640", "0.75"],
             ["loop around a network of almost no cost", "block_mean", "8", "341", ""],

@@ -18,7 +18,7 @@ from fls_jax.errors import UserError
 from fls_jax.runs.folder import RunFolder, open_run
 from fls_jax.wandb.sync import pack, sync
 from tests.experiments.folders import LAST_STEP, row, write_evaluation, write_gaze, write_run
-from tests.wandb.wandb_server import wandb_server
+from tests.wandb.wandb_server import WandbServer, wandb_server
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 CELL = Cell("Pong", "cnn_sparse_fls", 9)
@@ -183,34 +183,70 @@ def film_of(path: Path) -> bytes:
     return b"a film"
 
 
-def has(run: Any, content: bytes) -> bool:
-    return any(content in file for name, file in run.files.items() if name.startswith("media/"))
+def games_of(path: Path) -> bytes:
+    """An evaluation in a run folder, and what W&B must have of its table: here, its columns."""
+    write_evaluation(path, [3.0, 5.0])
+    return b'"data": [['
 
 
-def test_a_film_whose_upload_was_refused_is_sent_again(tmp_path):
+def has(server: WandbServer, content: bytes, table: bool) -> bool:
+    """Whether a server has a film or a table in full: of a table the artifact too, which pages read."""
+    (run,) = server.runs.values()
+    file = any(content in file for name, file in run.files.items() if name.startswith("media/"))
+    stored = server.artifacts.kept.values()
+    whole = any(kept.committed and content in b"".join(kept.files.values()) for kept in stored)
+    return file and (whole or not table)
+
+
+CONTENTS = pytest.mark.parametrize("write", [film_of, games_of])
+
+
+@CONTENTS
+def test_what_was_refused_is_sent_again(tmp_path, write):
     path = write_run(tmp_path / "a", CELL, [])
-    content = film_of(path)
+    content, table = write(path), write is games_of
     with wandb_server("file_stream") as server:
         access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        server.refuses_media = True
+        server.refused = ("/media/", "/artifacts/")
         refused = fls("sync", path, home=tmp_path, **access)
         assert refused.returncode == 2
-        assert "W&B has not taken media/videos/video/Pong_0_" in refused.stdout
-        (sent,) = server.runs.values()
-        assert not has(sent, content)
-        server.refuses_media = False
+        assert (
+            f"W&B has not taken media/{'table/games' if table else 'videos/video'}/Pong_0_" in refused.stdout
+        )
+        assert not has(server, content, table)
+        server.refused = ()
         again = fls("sync", path, home=tmp_path, **access)
         assert (again.returncode, again.stderr) == (0, "")
-        assert has(sent, content)
+        assert has(server, content, table)
+        (sent,) = server.runs.values()
         assert sent.summary["digest"]  # which had been there since the first time
 
 
-def test_what_was_under_way_when_it_was_killed_is_sent_again(tmp_path):
+def test_a_table_whose_artifact_alone_was_refused_is_sent_again_and_then_no_more(tmp_path):
     path = write_run(tmp_path / "a", CELL, [])
-    content = film_of(path)
+    content = games_of(path)
     with wandb_server("file_stream") as server:
         access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
-        server.refuses_media = True
+        server.refused = ("/artifacts/",)
+        refused = fls("sync", path, home=tmp_path, **access)
+        assert refused.returncode == 2
+        assert "W&B has not taken table games/Pong of the evaluate run" in refused.stdout
+        server.refused = ()
+        assert fls("sync", path, home=tmp_path, **access).returncode == 0
+        assert has(server, content, table=True)
+        (sent,) = server.runs.values()
+        rows = len(sent.history)
+        assert fls("sync", path, home=tmp_path, **access).returncode == 0
+        assert len(sent.history) == rows
+
+
+@CONTENTS
+def test_what_was_under_way_when_it_was_killed_is_sent_again(tmp_path, write):
+    path = write_run(tmp_path / "a", CELL, [])
+    content, table = write(path), write is games_of
+    with wandb_server("file_stream") as server:
+        access = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
+        server.refused = ("/media/", "/artifacts/")
         with fls_beside("sync", path, home=tmp_path, **access) as process:
             deadline = time.monotonic() + 60
             while not any(run.summary.get("digest") for run in server.runs.values()):
@@ -218,12 +254,11 @@ def test_what_was_under_way_when_it_was_killed_is_sent_again(tmp_path):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             os.killpg(process.pid, signal.SIGKILL)
-        (sent,) = server.runs.values()
-        assert not has(sent, content)
-        server.refuses_media = False
+        assert not has(server, content, table)
+        server.refused = ()
         again = fls("sync", path, home=tmp_path, **access)
         assert (again.returncode, again.stderr) == (0, "")
-        assert has(sent, content)
+        assert has(server, content, table)
 
 
 def test_offline_again_adds_only_what_is_new(tmp_path):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.wandb.artifacts import ArtifactStore
+
 _VIEWER = {
     "id": "u1",
     "entity": "me",
@@ -57,7 +59,7 @@ class WandbServer(ThreadingHTTPServer):
 
     With `file_stream` among the answered it also takes histories and files, resumes runs, and keeps views.
 
-    refuses_media: while it is set, uploads of tables and films are answered with 403.
+    refused: uploads to addresses with any of these in them are answered with 403.
     calls: (operation or path, its variables), in the order of arrival. runs: by id. views: workspaces and
     reports, the variables of each by id.
     """
@@ -70,7 +72,7 @@ class WandbServer(ThreadingHTTPServer):
         self.calls: list[tuple[str, Any]] = []
         self.runs: dict[str, StoredRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
-        self.refuses_media = False
+        self.refused: tuple[str, ...] = ()
         self.over = threading.Event()
         self.answers = {
             "UpsertBucket": self.start,
@@ -81,6 +83,8 @@ class WandbServer(ThreadingHTTPServer):
             "upsertView": self.keep_view,
             "UpsertView2": self.keep_view,
         }
+        self.artifacts = ArtifactStore(f"{self.url}/artifacts")
+        self.answers |= self.artifacts.answers
 
     @property
     def url(self) -> str:
@@ -186,12 +190,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif streaming and self.path.endswith("/file_stream"):
             server.stream(server.runs[self.path.split("/")[-2]], json.loads(body).get("files", {}))
             self.reply(200, {})
+        elif any(part in self.path for part in server.refused):
+            self.reply(403, {})
         elif streaming and self.path.startswith("/upload/"):
             _, _, run, name = self.path.split("/", 3)
-            if server.refuses_media and name.startswith("media/"):
-                self.reply(403, {})
-                return
             server.runs[run].files[name] = body
+            self.reply(200, {})
+        elif streaming and self.path.startswith("/artifacts/"):
+            server.artifacts.take(self.path.removeprefix("/artifacts/"), body)
             self.reply(200, {})
         elif streaming and operation in server.answers:
             self.reply(200, {"data": server.answers[operation](variables)})
