@@ -28,6 +28,7 @@ from fls_jax.process.devices import describe_devices, unused_accelerators
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.process.machine import check_machine, check_memory
+from fls_jax.process.places import usable_places
 from fls_jax.process.timing import PhaseTimer
 from fls_jax.runs.checkpoints import CheckpointStore, load_params
 from fls_jax.runs.contents import checkpoint_steps
@@ -57,8 +58,9 @@ def train(
     """
     note = note_on_name(config.game, config.sticky_actions)
     config = resolve(config)
-    if note:
-        print(note)
+    for line in [note, *usable_places()]:
+        if line:
+            print(line)
     check_room(config)
     with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
         config = as_begun(config, folder)

@@ -17,6 +17,7 @@ from fls_jax.errors import UserError
 from fls_jax.ppo.trainer import Fleet, Member
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
+from fls_jax.process.places import usable_places
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
 from fls_jax.runs.record import Row
@@ -50,6 +51,8 @@ def train_seeds(
     `train` does; for a run that diverged, at the end.
     """
     configs = [resolve(replace(config, seed=seed)) for seed in seeds]
+    for line in usable_places():
+        print(line)
     check_room(configs[0], len(seeds))
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopFlag())

@@ -113,6 +113,13 @@ def test_the_live_line_fits_the_terminal(columns):
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor comes back
 
 
+def test_a_narrow_terminal_cuts_the_line_and_wraps_nothing():
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", in_terminal(40))
+    lines = [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
+    assert max(len(line) for line in lines if "Warning" not in line and not line.startswith("MsPac")) <= 40
+    assert any(line.lstrip("\u2501 ").startswith("100%  50.00M") for line in lines)
+
+
 def test_a_counted_job_in_plain_lines(capsys, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
