@@ -8,6 +8,9 @@ import socket
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.analysis.runs import load_runs
@@ -63,8 +66,57 @@ def test_the_results_page_is_that_of_the_committed_records(tmp_path):
     make_figures(settings)
     committed = (RECORDS / "README.md").read_text()
     assert (tmp_path / "README.md").read_text() == committed, "run `make results`"
-    written = {path.name for path in (tmp_path / "figures" / "pilot").iterdir()}
-    assert written == {path.name for path in (RECORDS / "figures" / "pilot").iterdir()}
+    written = {path.name: path for path in (tmp_path / "figures" / "pilot").iterdir()}
+    kept = {path.name: path for path in (RECORDS / "figures" / "pilot").iterdir()}
+    assert written.keys() == kept.keys()
+    assert {Path(name).suffix for name in kept} == {".csv", ".png", ".svg"}
+    for name, path in kept.items():
+        assert_same_content(written[name], path)
+
+
+def assert_same_content(one: Path, other: Path) -> None:
+    """The same table, drawing or picture, whatever its ids are called and however its numbers are rounded."""
+    if one.suffix == ".csv":
+        tables = [pd.read_csv(path) for path in (one, other)]
+        pd.testing.assert_frame_equal(*tables, rtol=1e-9, obj=one.name)
+    elif one.suffix == ".svg":
+        (words, numbers), (other_words, other_numbers) = map(drawing, (one, other))
+        assert words == other_words, one.name
+        np.testing.assert_allclose(numbers, other_numbers, atol=0.02, err_msg=one.name)
+    else:
+        pictures = [cv2.imread(str(path)).astype(float) for path in (one, other)]
+        assert pictures[0].shape == pictures[1].shape, one.name
+        assert np.abs(pictures[0] - pictures[1]).mean() < 0.05, one.name
+
+
+def drawing(path: Path) -> tuple[str, np.ndarray]:
+    """An SVG as its text without ids and with a mark for each number, and its numbers."""
+    text = re.sub(r'(id="|#)[a-z]+[0-9a-f]{10,}', r"\1", path.read_text())
+    number = re.compile(r"-?\d+\.\d+(?:e-?\d+)?|-?\d+")
+    return number.sub("N", text), np.array([float(each) for each in number.findall(text)])
+
+
+def changed(path: Path, before: str, after: str, folder: Path) -> Path:
+    """A copy with its first `before` made `after`."""
+    content = path.read_text()
+    assert before in content
+    (folder / path.name).write_text(content.replace(before, after, 1))
+    return folder / path.name
+
+
+def test_a_changed_number_of_a_table_or_a_drawing_is_noticed(tmp_path):
+    figures = RECORDS / "figures" / "pilot"
+    for name in ("scores.csv", "curves.svg"):
+        assert_same_content(figures / name, figures / name)
+    with pytest.raises(AssertionError):
+        assert_same_content(
+            changed(figures / "scores.csv", "3.70833", "3.70834", tmp_path), figures / "scores.csv"
+        )
+    line = re.search(r'<path d="M [\d.]+ ([\d.]+) ', (figures / "curves.svg").read_text())
+    assert line is not None
+    moved = line[0].replace(line[1], str(float(line[1]) + 0.5))
+    with pytest.raises(AssertionError):
+        assert_same_content(changed(figures / "curves.svg", line[0], moved, tmp_path), figures / "curves.svg")
 
 
 def test_the_demo_of_the_shipped_agents_needs_no_network(tmp_path, monkeypatch):
