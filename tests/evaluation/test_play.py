@@ -35,6 +35,9 @@ class Script:
     def reset(self):
         return np.zeros((len(self.lengths), 4, 84, 84), np.uint8)
 
+    def close(self):
+        pass
+
     def advance(self, actions, ids):
         assert len(actions) == len(ids) == len(set(ids.tolist()))
         self.stepped.append(ids.tolist())

@@ -6,13 +6,12 @@ import dataclasses
 import inspect
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zlib
-from types import SimpleNamespace
-from typing import Any
 
 import av
 import numpy as np
@@ -23,6 +22,7 @@ from skimage.transform import resize
 
 import fls_jax
 from fls_jax import cli
+from fls_jax.agent import Agent, AgentOutput
 from fls_jax.atari.pool import AtariPool
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
@@ -30,6 +30,7 @@ from fls_jax.film.drawing import AgentTile, overlay
 from fls_jax.film.job import Clip, draw, entropy, film, play
 from fls_jax.networks.specs import network_spec
 from tests.oracles import networks as oracle
+from tests.processes import small_disk
 from tests.run_folders import add_checkpoint, edit_config, write_run
 
 STEPS, SEED = 90, 1
@@ -123,17 +124,21 @@ def test_a_seed_fixes_the_film(agent, clip):
     assert not np.array_equal(other.actions, again.actions)
 
 
-def constant_agent(probabilities):
-    """Something that acts as an agent, with the same policy whatever it sees."""
-    logits = np.log(np.asarray([probabilities], np.float32)) + 3
-    output = SimpleNamespace(logits=logits, value=np.zeros(1), attention=np.zeros((1, 7, 7), np.float32))
-    attributes = {"game": "Breakout", "actions": ("NOOP", "FIRE", "RIGHT", "LEFT"), "config": TrainConfig()}
-    return type("ConstantAgent", (), attributes | {"__call__": lambda self, observations: output})()
+class ConstantAgent(Agent):
+    """An agent of Breakout with the same policy whatever it sees."""
+
+    def __init__(self, probabilities):
+        self.game, self.actions, self.config = "Breakout", ("NOOP", "FIRE", "RIGHT", "LEFT"), TrainConfig()
+        logits = np.log(np.asarray([probabilities], np.float32)) + 3
+        self._output = AgentOutput(logits, np.zeros(1, np.float32), np.zeros((1, 7, 7), np.float32))
+
+    def __call__(self, observations):
+        return self._output
 
 
 def test_actions_are_sampled_from_the_policy_unless_greedy():
     probabilities = np.array([0.05, 0.15, 0.3, 0.5])
-    agent = constant_agent(probabilities)
+    agent = ConstantAgent(probabilities)
     clip = play(agent, 600, seed=0)
     counts = np.bincount(clip.actions, minlength=4)
     deviation = (counts - 600 * probabilities) / np.sqrt(600 * probabilities * (1 - probabilities))
@@ -160,7 +165,8 @@ def blank_clip(attention):
 def drawn(network, attention, protocol="aligned"):
     """(screen, input) as drawn, uint8 [T, 210, 160, 3] and [T, 84, 84, 3], one pixel of each square."""
     config = TrainConfig(game="Pong", network=network)
-    agent: Any = SimpleNamespace(
+    agent = object.__new__(Agent)  # with no parameters: nothing is played
+    vars(agent).update(
         network=network, spec=network_spec(network), game="Pong", config=config, step=0, actions=("NOOP",),
         attention="trained",
     )  # fmt: skip
@@ -297,6 +303,15 @@ def test_films_that_are_no_mp4_or_of_two_games(breakout, tmp_path):
     with pytest.raises(UserError, match="knows 6 actions and the game has 4"):
         film([tmp_path / "pong"], tmp_path / "film.mp4", steps=2)
     assert not (tmp_path / "film.mp4").exists()
+
+
+def test_a_run_that_cannot_be_written_is_filmed_with_out(breakout, tmp_path):
+    with small_disk(tmp_path, "size=10m") as disk:
+        run = shutil.copytree(breakout, disk / "run")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(UserError, match="cannot be written"):
+            film([run], steps=2)
+        assert film([run], tmp_path / "film.mp4", steps=2).stat().st_size > 1_000
 
 
 def test_an_agent_that_has_diverged(tmp_path):
