@@ -1,4 +1,4 @@
-"""The paper's grid and our pilot as data, and the figures and dashboards that are drawn from their runs."""
+"""The paper's grid and our pilot as data, with figures and dashboards made from their runs."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Run folders to tidy tables and comparisons."""
+"""Turns run folders into tidy tables and comparisons."""

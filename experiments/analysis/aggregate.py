@@ -1,4 +1,4 @@
-"""Scores over many games at once: human-normalised, a matrix of seeds and games for each network."""
+"""Human-normalised scores over many games: a matrix of seeds and games for each network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Aggregate:
     """Human-normalised scores of networks over the same games.
 
     scores: by network, float [seeds, games], or [seeds, games, points] for learning curves, whose env_steps
-    are `steps`. Seeds may differ between networks, not between the games of one. why_empty: where no game
-    has all networks.
+    are `steps`. The number of seeds may differ between networks, but not between the games of one.
+    why_empty: the reason if no game has all networks.
     """
 
     games: tuple[str, ...] = ()
@@ -29,12 +29,12 @@ class Aggregate:
     why_empty: str = ""
 
     def of(self, network: str) -> np.ndarray | None:
-        """The scores of a network; None where it has none."""
+        """The scores of a network; None if it has none."""
         return (self.scores or {}).get(network)
 
 
 def final_scores(selection: Selection) -> Aggregate:
-    """Mean returns of the final evaluations, a score a seed and game."""
+    """Mean returns of the final evaluations, one score per seed and game."""
     found: dict[str, dict[str, list[float]]] = {}
     for network in selection.experiment.networks:
         for game in _scorable(selection):
@@ -48,7 +48,7 @@ def final_scores(selection: Selection) -> Aggregate:
 
 
 def training_curves(selection: Selection) -> Aggregate:
-    """Return of the last 100 games while training, of finished runs, at the same steps for all."""
+    """Training return (mean of the last 100 games) of finished runs, at the same steps for all."""
     found: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
     for network in selection.experiment.networks:
         for game in _scorable(selection):
@@ -68,7 +68,7 @@ def training_curves(selection: Selection) -> Aggregate:
 
 
 def _curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    """env_steps and returns of a finished run; None where no game has ended in it."""
+    """env_steps and returns of a finished run; None if no game has ended in it."""
     if not run.finished or "eprewmean" not in run.history:
         return None
     rows = run.history[["env_step", "eprewmean"]].dropna()
@@ -82,7 +82,7 @@ def _scorable(selection: Selection) -> list[str]:
 def _common(
     found: Mapping[str, Mapping[str, Sequence[object]]], selection: Selection, what: str
 ) -> tuple[tuple[str, ...], str]:
-    """The games that every network with any score has one in; otherwise why there are none."""
+    """The games in which all networks that have scores have one; the reason if there are none."""
     if not found:
         return (), f"no network has {what} yet in a game with published human scores"
     games = tuple(g for g in _scorable(selection) if all(g in by_game for by_game in found.values()))
@@ -92,7 +92,7 @@ def _common(
 
 
 def _matrix(by_game: Mapping[str, Sequence[object]], games: Sequence[str]) -> np.ndarray:
-    """[seeds, games, ...]: as many seeds as the game with the fewest has, the first ones."""
+    """[seeds, games, ...]: the first k seeds, where k is the smallest number over the games."""
     seeds = min(len(by_game[game]) for game in games)
     return np.stack([np.asarray(by_game[game][:seeds], float) for game in games], axis=1)
 

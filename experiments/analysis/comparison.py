@@ -1,4 +1,4 @@
-"""How far a network is from the baseline, with what is known of it."""
+"""Differences between a network and the baseline, with intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fls_jax.statistics import bootstrap_intervals, mean
 
 RESAMPLES = 2000
-_CHUNK = 2**22  # resampled returns held at a time
+_CHUNK = 2**22  # resampled returns in memory at a time
 
 
 class Estimate(NamedTuple):
@@ -33,20 +33,20 @@ class Sample(NamedTuple):
 
     @property
     def std(self) -> float:
-        """Population standard deviation of all games of all seeds, as the paper states it."""
+        """Population standard deviation over all games of all seeds, as in the paper."""
         return float(np.concatenate(self.returns).std())
 
     @property
     def games(self) -> int:
-        """Of all seeds."""
+        """Number of games of all seeds."""
         return sum(len(seed) for seed in self.returns)
 
 
 def resampled_means(sample: Sample, stream: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Bootstrap distribution of the mean in two levels: seeds, then games of each; float [resamples].
 
-    With a single seed only games are resampled: how other seeds would have scored, such a distribution
-    does not know. stream: distributions of different streams are independent, those of one are the same.
+    With a single seed only games are resampled, so that the distribution does not cover other seeds. stream:
+    distributions of different streams are independent; those of the same stream are equal.
     """
     random = np.random.default_rng([0, stream])
     seeds = len(sample.returns)
@@ -62,7 +62,7 @@ def resampled_means(sample: Sample, stream: int, resamples: int = RESAMPLES) -> 
 
 
 def mean_estimate(sample: Sample) -> Estimate:
-    """The mean return with its interval; of a single seed it is the interval that its evaluation states."""
+    """The mean return with its interval; for a single seed, the interval of its evaluation."""
     if len(sample.returns) == 1:
         interval = bootstrap_intervals(sample.returns[0][:, None], {"mean": mean}, RESAMPLES)["mean"]
         return Estimate(sample.mean, *interval)
@@ -70,15 +70,15 @@ def mean_estimate(sample: Sample) -> Estimate:
 
 
 def difference_estimate(sample: Sample, baseline: Sample) -> Estimate:
-    """Mean return of a network less the baseline's, the two resampled independently."""
+    """Mean return of a network minus the baseline's; the two are resampled independently."""
     distribution = resampled_means(sample, 0) - resampled_means(baseline, 1)
     return _estimate(sample.mean - baseline.mean, distribution)
 
 
 def mean_difference_estimate(pairs: Sequence[tuple[Sample, Sample]], scales: Sequence[float]) -> Estimate:
-    """Mean over games of (network - baseline) / scale; each game is resampled by itself.
+    """Mean over games of (network - baseline) / scale; each game is resampled independently.
 
-    scales: of each game, for instance the human's score less random play's.
+    scales: one per game, for example the human's score minus that of random play.
     """
     values, distributions = [], []
     for number, ((sample, baseline), scale) in enumerate(zip(pairs, scales, strict=True)):

@@ -1,4 +1,4 @@
-"""Run folders -> tidy tables. What is damaged is named and left out."""
+"""Reads run folders into tidy tables. Damaged files are listed and left out."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ RUN_COLUMNS = ("game", "network", "seed", "total_steps")
 class Run:
     """A run folder's content.
 
-    sessions: machine, commit, ... of each, at least one.
-    history: the rows of metrics.jsonl, one an env_step, floats; nothing there is NaN.
+    sessions: machine, commit, ... of each session, at least one.
+    history: the rows of metrics.jsonl, one per env_step, as floats; missing values are NaN.
     evaluations: by step. gaze: the contents of its summary.json files.
     """
 
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def env_step(self) -> int:
-        """Where the record ends."""
+        """The last step of the record."""
         return int(self.history["env_step"].iloc[-1]) if len(self.history) else 0
 
     @property
@@ -64,14 +64,14 @@ class Run:
 
     @property
     def steps_per_second(self) -> float:
-        """Median over the updates, everything included; NaN without any."""
+        """Median over the updates, everything included; NaN without updates."""
         if "sps" not in self.history:
             return float("nan")
         return float(self.history["sps"].median())
 
     @property
     def final_evaluations(self) -> tuple[Evaluation, ...]:
-        """Those of a finished run's last step with sampled actions, one an environment."""
+        """Evaluations of a finished run's last step with sampled actions, one per environment."""
         if not self.finished:
             return ()
         return tuple(e for e in self.evaluations if e.env_step == self.env_step and not e.greedy)
@@ -79,7 +79,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Problem:
-    """A folder or file that could not be used, or not for everything."""
+    """A folder or file that could not be used, or only partly."""
 
     path: Path
     reason: str
@@ -87,16 +87,16 @@ class Problem:
 
 @dataclass
 class Runs:
-    """All runs below some folders, and what was wrong with the others."""
+    """All runs below some folders, and the problems of others."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 def load_runs(roots: Iterable[Path]) -> Runs:
-    """Read every run folder at and below the roots; a root that does not exist holds none.
+    """Read every run folder at and below the roots; a missing root counts as empty.
 
-    A damaged config.json or record leaves its run out, a damaged evaluation or gaze summary only itself.
+    A run with a damaged config.json or record is left out; a damaged evaluation or gaze summary only itself.
     """
     found = Runs()
     paths = [path for root in roots if root.exists() for path in find_runs(root)]
@@ -134,13 +134,13 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
 
 
 def _history(path: Path) -> pd.DataFrame:
-    """A record as numbers; UserError where a value is none."""
+    """A record as numbers. Raises UserError if a value is not a number."""
     table = pd.DataFrame(read_record(path), dtype=object)
     if table.empty:
         return pd.DataFrame({"env_step": np.array([], np.int64)})
     try:
         table = table.astype(float)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path} has a value that is no number ({error}): correct it.") from error
+        raise UserError(f"{path} has a value that is not a number ({error}): correct it.") from error
     table = table.drop_duplicates("env_step", keep="last").sort_values("env_step")
     return table.astype({"env_step": np.int64}).reset_index(drop=True)

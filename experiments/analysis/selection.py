@@ -1,4 +1,4 @@
-"""Which run fills which cell of an experiment, and what is missing."""
+"""Assigns runs to the cells of an experiment, and finds what is missing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ State = Literal["not run", "unfinished", "not evaluated", "evaluated"]
 
 @dataclass
 class Selection:
-    """The runs of an experiment, by cell; everything else that was found, and why it is none of them.
+    """The runs of an experiment, by cell; all other runs, and why they are left out.
 
-    protocol: of the final evaluations that count. Scores under different limits are not put together.
+    protocol: of the final evaluations that count. Scores under different protocols are not combined.
     """
 
     experiment: Experiment
@@ -28,7 +28,7 @@ class Selection:
     protocol: str = "aligned"
 
     def final_evaluation(self, cell: Cell, environment: str | None = None) -> Evaluation | None:
-        """The evaluation that a cell's score is from; environment: the game's own unless given."""
+        """The evaluation with a cell's score. environment: by default the game itself."""
         run = self.runs.get(cell)
         for evaluation in run.final_evaluations if run else ():
             found = (evaluation.environment, evaluation.protocol)
@@ -37,7 +37,7 @@ class Selection:
         return None
 
     def state(self, cell: Cell, environment: str | None = None) -> State:
-        """How far a cell is; environment: which evaluation is meant, the game's own unless given."""
+        """The state of a cell. environment: of the evaluation, by default the game itself."""
         run = self.runs.get(cell)
         if run is None:
             return "not run"
@@ -57,7 +57,7 @@ class Selection:
         return "not run" if cells else "not planned"
 
     def sample(self, game: str, network: str, environment: str | None = None) -> Sample | None:
-        """Returns of the final evaluations of all seeds there are; None without any."""
+        """Returns of the final evaluations of all seeds; None without evaluations."""
         returns = []
         for seed in self.experiment.seeds(game, network):
             evaluation = self.final_evaluation(Cell(game, network, seed), environment)
@@ -66,13 +66,13 @@ class Selection:
         return Sample(tuple(returns)) if returns else None
 
     def of(self, game: str, network: str) -> list[Run]:
-        """The runs of a network in a game, whatever their state, by seed."""
+        """The runs of a network in a game in any state, by seed."""
         cells = [Cell(game, network, seed) for seed in self.experiment.seeds(game, network)]
         return [self.runs[cell] for cell in cells if cell in self.runs]
 
 
 def select_named(found: Runs, name: str) -> Selection:
-    """The runs of an experiment by its name; UserError for OWN without any runs."""
+    """The runs of an experiment by its name. Raises UserError for OWN without runs."""
     return select(
         found, own_experiment(run.config for run in found.runs) if name == OWN else EXPERIMENTS[name]
     )
@@ -81,15 +81,15 @@ def select_named(found: Runs, name: str) -> Selection:
 def select(found: Runs, experiment: Experiment) -> Selection:
     """The runs that are cells of an experiment: its game, network, seed and every hyper-parameter.
 
-    Of two runs of one cell the one that was trained further is taken, then the one with more results. Under
-    which protocol evaluations count: `aligned`, unless there are only others.
+    Of two runs of one cell, the one with more steps is used, then the one with more results. Evaluations
+    count under the protocol `aligned`, unless there are only others.
     """
     selection = Selection(experiment, problems=list(found.problems))
     cells = set(experiment.cells)
     for run in sorted(found.runs, key=lambda run: (-run.env_step, -len(run.evaluations), -len(run.gaze))):
         cell = cell_of(run.config)
         if cell not in cells:
-            reason = f"{cell.game}, {cell.network}, seed {cell.seed} is no cell of the experiment"
+            reason = f"{cell.game}, {cell.network}, seed {cell.seed} is not a cell of the experiment"
         elif others := differences(experiment.config(cell), run.config):
             reason = f"other settings than the experiment's ({'; '.join(others)})"
         elif cell in selection.runs:

@@ -1,1 +1,1 @@
-"""What `make` and `python -m` run."""
+"""The commands of `make` and `python -m`."""

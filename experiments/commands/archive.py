@@ -1,9 +1,9 @@
-"""A run's record for the repository: what another machine needs to show it, and to go on with it.
+"""Copies a run's record to the repository: all that another machine needs to show or resume it.
 
     python -m experiments.commands.archive runs/Pong/cnn_sparse_fls/seed1
 
-writes experiments/results/pilot/Pong/cnn_sparse_fls/seed1/. Copied back to `runs/`, the same training command
-goes on from there.
+writes experiments/results/pilot/Pong/cnn_sparse_fls/seed1/. If it is copied back to `runs/`, the same
+training command resumes it.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _FILES = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Copy a run's record and its results to where records are committed.
+    """Copy a run's record and its results to the folder of committed records.
 
-    Until the training is finished, its latest checkpoint goes along, so that another machine can go on:
+    If the training is not finished, its latest checkpoint is included, so that another machine can resume it:
     parameters rounded to float16, the optimiser's moments to bfloat16. The parameters of a finished run are
-    shipped (`make ship`). Videos, W&B's files and what gaze passes say of single frames stay behind.
+    shipped with `make ship`. Videos, W&B's files and gaze scores of single frames are not copied.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """Folder of the run, which is not being trained."""
+    """Folder of a run that is not being trained now."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = HOME
-    """Where records lie; this one goes to <Game>/<network>/seed<k>/ in it."""
+    """Folder of the records; this one goes to <Game>/<network>/seed<k>/ in it."""
     replace: bool = False
     """Replace another run's record that is there; an earlier state of the same run is replaced anyway."""
 
 
 def archive(settings: Settings) -> Path:
-    """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
+    """Write the folder atomically; returns it. Raises UserError for errors that the user can correct."""
     folder = RunFolder(settings.run)
     config = resolve(TrainConfig.from_json(folder.read_config(), str(folder.config_file)))
     if folder.is_locked():
@@ -80,29 +80,30 @@ def archive(settings: Settings) -> Path:
 
 
 def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
-    """UserError for a run that is no cell of the pilot."""
+    """Raise UserError for a run that is not a cell of the pilot."""
     cell = cell_of(config)
     planned = [differences(each.config(cell), config) for each in (PILOT, SHARP) if cell in each.cells]
     reasons = min(planned, key=len) if planned else [f"there is no {cell}"]
     if reasons:
         raise UserError(
-            f"{folder.path} is no run of the pilot ({'; '.join(reasons)}): keep it elsewhere with --out."
+            f"{folder.path} is not a run of the pilot ({'; '.join(reasons)}): choose another folder with "
+            "--out."
         )
 
 
 def _continues(rows: list[dict[str, Any]], kept: Path) -> bool:
-    """Whether the record `rows` begins with all that is kept, as far as a checkpoint is kept of it."""
+    """Whether the record `rows` begins with the archived record, up to its archived checkpoint."""
     kept_run = RunFolder(kept)
     config = TrainConfig.from_json(kept_run.read_config(), str(kept_run.config_file))
-    # Rows that a killed run had after its last checkpoint were taken back when it went on. A finished run is
-    # kept without one.
+    # A killed run drops the rows after its last checkpoint when it resumes. A finished run is archived
+    # without a checkpoint.
     last = (checkpoint_steps(kept_run.checkpoints) or [config.last_step])[-1]
     before = [row for row in read_record(kept_run.record_file) if row["env_step"] <= last]
     return rows[: len(before)] == before
 
 
 def _copy(folder: RunFolder, part: Path) -> None:
-    """config.json, the record (compressed), results."""
+    """Copy config.json, the record (compressed) and results."""
     record = RunFolder(part).record_file
     record.parent.mkdir(parents=True)
     pack(folder.record_file, packed(record))
@@ -116,9 +117,9 @@ def _copy(folder: RunFolder, part: Path) -> None:
 
 
 def _copy_checkpoint(folder: RunFolder, part: Path, step: int) -> None:
-    """One checkpoint that training goes on from: parameters as float16, the optimiser's moments as bfloat16.
+    """Copy a checkpoint for resuming: parameters as float16, the optimiser's moments as bfloat16.
 
-    A weight moves by less than in one optimiser step, of which an update has sixteen.
+    The rounding of a weight is smaller than one optimiser step; an update has sixteen.
     """
     target = RunFolder(part).checkpoints
     params = load_item(folder.checkpoints, step, "params")
@@ -131,7 +132,7 @@ def _copy_checkpoint(folder: RunFolder, part: Path, step: int) -> None:
 
 
 def _without_places(summary: Path) -> str:
-    """The summary of a gaze pass without the folders of this machine: their names say enough."""
+    """The summary of a gaze pass with the names of folders instead of their paths on this machine."""
     try:
         content = json.loads(summary.read_text())
         content["run"] = Path(content["run"]).name

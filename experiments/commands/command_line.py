@@ -1,4 +1,4 @@
-"""What the commands of this folder have in common: options in, exit code out."""
+"""Shared by the commands of this folder: parsing options and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Settings = TypeVar("_Settings")
 
 
 def run_command(name: str, settings: type[_Settings], work: Callable[[_Settings], None]) -> int:
-    """Call `work` with the settings that the command line gives: 0, or 2 for what the user can put right."""
+    """Call `work` with the parsed settings. Returns 0, or 2 for errors that the user can correct."""
     outlast_readers()
     given = tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
     try:
@@ -25,12 +25,12 @@ def run_command(name: str, settings: type[_Settings], work: Callable[[_Settings]
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     if reason := lost_output():
-        print(f"{name}: not all that was printed was written ({reason}).", file=sys.stderr)
+        print(f"{name}: part of the output could not be written ({reason}).", file=sys.stderr)
         return 1
     return 0
 
 
 def print_folder(folder: Path) -> None:
-    """Say what was written: the folder and its size."""
+    """Print the folder that was written and its size."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {size / 1e6:.1f} MB")

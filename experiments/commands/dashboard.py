@@ -2,8 +2,8 @@
 
     make dashboard EXPERIMENT=pilot
 
-They are written as JSON, which has been through wandb-workspaces' own models; with a key they are also saved
-and their links printed.
+They are written as JSON that wandb-workspaces' own models have validated. With a key they are also saved to
+W&B, and their links are printed.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from fls_jax.wandb.service import briefly, import_wandb
 
 @dataclass(frozen=True)
 class Settings:
-    """Build the W&B workspace and report of an experiment; save them where there is a key."""
+    """Build the W&B workspace and report of an experiment; save them if there is a key."""
 
     experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
     """which runs are shown (experiments/data/grid.py); own: whatever there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders, for the tables of scores and differences"""
     wandb_project: str = "fls-jax"
-    """project that the runs were sent to"""
+    """project to which the runs were sent"""
     wandb_entity: str | None = None
-    """user or team that it belongs to; the key's own unless given"""
+    """user or team of the project; by default that of the key"""
     out: Path = Path("build/dashboard")
-    """where the JSON files go"""
+    """folder for the JSON files"""
 
 
 def publish(selection: Selection, entity: str | None, project: str, remembered: Path) -> list[str]:
-    """Save report and workspace, those of the last time again if `remembered` names them; their links.
+    """Save report and workspace, replacing those that `remembered` names; returns their links.
 
-    Raises UserError where W&B does not take them.
+    Raises UserError if W&B refuses them.
     """
     wandb = import_wandb()
     from experiments.pages.wandb_views import build_report, build_workspace
@@ -60,9 +60,11 @@ def publish(selection: Selection, entity: str | None, project: str, remembered: 
         )
         report.id = known.get("report", "")
         workspace._internal_name, workspace._internal_id = known.get("workspace", ("", ""))
-        report.save()  # makes the project where there is none
+        report.save()  # creates the project if it does not exist
         known["report"] = report.id
-        _remember(remembered, saved)  # at once: should the workspace fail, there is no second report
+        _remember(
+            remembered, saved
+        )  # at once: if the workspace fails, the next call does not make a second report
         workspace.save()
         known["workspace"] = [workspace._internal_name, workspace._internal_id]
         _remember(remembered, saved)
@@ -77,11 +79,11 @@ def publish(selection: Selection, entity: str | None, project: str, remembered: 
 
 
 def _read_saved(path: Path) -> dict[str, dict[str, Any]]:
-    """What was saved before, by entity and project; UserError where the file is damaged."""
+    """The dashboards saved before, by entity and project. Raises UserError if the file is damaged."""
     try:
         saved = json.loads(path.read_text())
         if not isinstance(saved, dict) or not all(isinstance(known, dict) for known in saved.values()):
-            raise ValueError("no object of objects")
+            raise ValueError("it is not an object of objects")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -102,7 +104,7 @@ def _remember(path: Path, saved: dict[str, dict[str, Any]]) -> None:
 
 
 def make_dashboard(settings: Settings) -> None:
-    """Write the JSON files; save to W&B where there is a key, else say how."""
+    """Write the JSON files; save to W&B if there is a key, else print how to."""
     import_wandb()  # first, so that it is silent
     from experiments.pages.wandb_views import build_report, build_workspace, validated_json
 

@@ -1,9 +1,9 @@
-"""What the shipped agents do: films with their saliency, learning curves and a score table.
+"""Shows the shipped agents: films with saliency, learning curves and a score table.
 
     make demo
 
 No training and no network: the agents are in experiments/pretrained/, the records of their trainings in
-experiments/results/. The same command again keeps the games of the table and makes the films anew.
+experiments/results/. The same command keeps the games of the table and makes the films again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RECORDS = HOME.with_name("results")
 
 @dataclass(frozen=True)
 class Settings:
-    """Let the shipped agents play, film them with their saliency, and sum up what is known of them."""
+    """Let the shipped agents play, film them with their saliency, and summarise their results."""
 
     agents: Annotated[Path, tyro.conf.arg(metavar="DIR")] = HOME
     """folder of pretrained agents"""
@@ -53,9 +53,9 @@ class Settings:
     games: int = 4
     """whole games that each agent plays"""
     steps: int = 600
-    """agent steps in each film; 15 are a second"""
+    """agent steps in each film (15 per second)"""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("demo")
-    """where everything goes"""
+    """folder for the results"""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -64,7 +64,7 @@ class Stopped(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Played:
-    """A shipped agent at work: its folder below `out`, its config.json and the games it has just played."""
+    """A shipped agent in the demo: its folder below `out`, its config.json and the games just played."""
 
     folder: Path
     config: dict[str, Any]
@@ -72,7 +72,7 @@ class Played:
 
 
 def make_demo(settings: Settings) -> list[Path]:
-    """Play, film, draw; returns the files. UserError for what the user can put right."""
+    """Play, film, draw; returns the files. Raises UserError for errors that the user can correct."""
     shipped = find_runs(settings.agents) if settings.agents.is_dir() else []
     if not shipped:
         raise UserError(
@@ -99,11 +99,11 @@ def make_demo(settings: Settings) -> list[Path]:
 
 
 def _copy(source: Path, agents: Path) -> Path:
-    """The agent below `agents`, where results may lie beside it; one that has changed is set aside."""
+    """Copy an agent below `agents`, together with later results; an outdated copy is renamed."""
     config = RunFolder(source).read_config()
     if "pretrained" not in config:
         raise UserError(
-            f"{source} is no pretrained agent: make one of it with `python -m experiments.commands.ship "
+            f"{source} is not a shipped agent: make one of it with `python -m experiments.commands.ship "
             f"{source}` and take it away from there."
         )
     train = resolve(TrainConfig.from_json(config, str(RunFolder(source).config_file)))
@@ -129,7 +129,7 @@ def _play(folder: Path, games: int) -> Played:
 
 
 def _films(played: Sequence[Played], settings: Settings) -> list[Path]:
-    """A film a game, its agents side by side."""
+    """One film per game, with its agents side by side."""
     films = []
     for game, agents in itertools.groupby(played, key=lambda each: each.config["game"]):
         folders = [each.folder for each in agents]
@@ -138,7 +138,7 @@ def _films(played: Sequence[Played], settings: Settings) -> list[Path]:
 
 
 def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
-    """All agents in one page: at play on the same frames, with and without their maps."""
+    """Write one page with all agents: at play on the same frames, with and without their maps."""
     folders = [each.folder for each in played]
     return report(folders, settings.out / "report.html", steps=settings.steps)
 
@@ -161,7 +161,7 @@ def _scores(played: Sequence[Played], out: Path) -> list[Path]:
 
 
 def demo_table(played: Sequence[Played]) -> Table:
-    """Every agent: the games just played, its recorded evaluation, the paper's score."""
+    """Every agent with the games just played, its recorded evaluation, and the paper's score."""
     columns = (
         "game", "network", "agent steps", "now:\ngames", "mean\nreturn", "lowest to\nhighest",
         "recorded:\ngames", "mean ± std", "95% interval", "the paper's\nmean ± std",
@@ -218,7 +218,7 @@ def _print_demo(settings: Settings) -> None:
 
 
 def main() -> int:
-    """The command line; 130 after a signal."""
+    """The command line. Returns 130 after a signal."""
     try:
         return run_command("demo", Settings, _print_demo)
     except (Stopped, KeyboardInterrupt):

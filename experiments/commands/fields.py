@@ -1,4 +1,4 @@
-"""The figure of docs/attention.md: which pixels the positions of an attention map paint, of 7x7 and of 21x21.
+"""The figure of docs/attention.md: receptive fields of the positions of 7x7 and 21x21 attention maps.
 
     python -m experiments.commands.fields --out docs/fields.svg
 
@@ -27,7 +27,7 @@ from fls_jax.saliency.projection import project
 
 NETWORKS = ("cnn_sparse_fls", "cnn_patch_fls")
 SHOWN = ((0.5, 0.5), (0.75, 0.25))
-"""Which positions are drawn filled, as shares of the grid's rows and columns."""
+"""The positions drawn filled, as shares of the grid's rows and columns."""
 _FILL = ("#D55E00", "#0072B2")
 
 
@@ -36,13 +36,13 @@ class Settings:
     """Draw the fields of a 7x7 and of a 21x21 attention map over the same frame."""
 
     out: Path = Path("docs/fields.svg")
-    """the SVG file; one that is there is replaced"""
+    """the SVG file; an existing one is replaced"""
     game: str = "Breakout"
     """game of the frame"""
 
 
 def draw_fields(frame: np.ndarray) -> Figure:
-    """Over a frame, uint8 [84, 84]: two fields of each network, and how many fields lie over a pixel."""
+    """Draw over a frame, uint8 [84, 84]: two fields of each network, and the number of fields per pixel."""
     figure = Figure(figsize=(7.4, 6.9), layout="constrained")
     grid = figure.subplots(2, 2)
     for axes, name in zip(grid.T, NETWORKS, strict=True):
@@ -56,7 +56,7 @@ def draw_fields(frame: np.ndarray) -> Figure:
         for each in axes:
             each.set_xticks([])
             each.set_yticks([])
-    # One bar beside both rows, so that every panel keeps the same width.
+    # One colour bar for both rows, so that all panels have the same width.
     figure.colorbar(picture, ax=grid, shrink=0.5, anchor=(0, 0), label="fields over a pixel")
     return figure
 
@@ -90,7 +90,7 @@ def frame_of(game: str, steps: int = 40) -> np.ndarray:
 
 
 def write_figure(settings: Settings) -> Path:
-    """Draw and write the file; the same bytes every time. UserError where it cannot be written."""
+    """Draw and write the file, with the same bytes every time. Raises UserError if it cannot be written."""
     with drawing_settings():
         figure = draw_fields(frame_of(settings.game))
         try:

@@ -1,4 +1,4 @@
-"""Figures and tables of an experiment, from run folders alone.
+"""Figures and tables of an experiment, made only from run folders.
 
     make figures EXPERIMENT=pilot ROOTS="runs experiments/results"
     make results
@@ -44,20 +44,20 @@ class Settings:
     experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
     """which runs belong together (experiments/data/grid.py); own: all there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
-    """folders with run folders at any depth; one that is missing holds none"""
+    """folders with run folders at any depth; missing ones count as empty"""
     out: Path = Path("build/figures")
-    """where the files go, into a folder with the experiment's name"""
+    """folder for the files, in a folder with the experiment's name"""
     page: Annotated[
         Path | None,
         tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: README.md beside the figures)"),
     ] = None
-    """the page that shows them all"""
+    """the page that shows all of them"""
     benchmarks: Path = ROOT / "benchmarks" / "results"
     """folder of recorded benchmarks, for the throughput table"""
 
 
 def make_figures(settings: Settings) -> list[Path]:
-    """Write every figure and table; returns the files. UserError where they cannot be written."""
+    """Write every figure and table; returns the files. Raises UserError if they cannot be written."""
     selection = select_named(load_runs(settings.roots), settings.experiment)
     folder = settings.out / settings.experiment
     page = settings.page or folder / "README.md"
@@ -89,7 +89,7 @@ def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path)
         "efficiency": draw_efficiency(selection, training_curves(selection)),
         "lengths": draw_lengths(selection),
     }
-    for name, figure in over_games.items():  # those that there are runs enough for
+    for name, figure in over_games.items():  # figures for which there are enough runs
         written += save_figure(figure, folder / name) if figure else []
     lunch = free_lunch_table(selection)
     tables = [
@@ -111,7 +111,7 @@ def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path)
 def _page(
     selection: Selection, how_to_read: list[str], tables: list[Table], plots: list[tuple[str, str]]
 ) -> str:
-    """All tables on one page, how to read them and the plots above them, what was left out below."""
+    """The page: how to read it, plots, all tables, and what was left out."""
     lines = [f"# {selection.experiment.title}", "", *how_to_read]
     lines += [f"![{name}]({link})\n" for name, link in plots]
     lines += [table.markdown() for table in tables]
@@ -125,7 +125,7 @@ def _page(
 
 
 def _place(path: Path) -> Path:
-    """A path from the repository's folder, where it lies in it: the same page in every clone."""
+    """A path inside the repository as a relative one, so that the page is the same in every clone."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
@@ -136,7 +136,7 @@ def _attention(selection: Selection) -> list[dict[str, Any]]:
 
 
 def _gaze(selection: Selection) -> list[str]:
-    """Every gaze pass over the experiment's runs, a table each."""
+    """One table for every gaze pass over the experiment's runs."""
     lines = ["## Saliency against human gaze", ""]
     for cell in selection.experiment.cells:
         for summary in selection.runs[cell].gaze if cell in selection.runs else ():

@@ -3,7 +3,8 @@
     python -m experiments.commands.gaze_table runs/MsPacman/cnn_sparse_fls/seed1
     python -m experiments.commands.gaze_table RUN --settings aligned-screen paper-screen --metrics nss
 
-Reads RUN/gaze/<protocol>-<space>/summary.json alone, so the table in the documentation can be printed again.
+Reads only RUN/gaze/<protocol>-<space>/summary.json, so that the tables in the documentation can be
+reproduced.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ class Settings:
         "aligned-screen",
         "paper-screen",
     )
-    """which results: names of folders in RUN/gaze"""
+    """results to print: names of folders in RUN/gaze"""
     metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = METRICS
-    """which columns"""
+    """columns to print"""
 
 
 def read_summary(run: Path, setting: str) -> dict[str, Any]:
-    """The summary.json of a run's gaze pass; UserError where it is missing or cannot be read."""
+    """The summary.json of a run's gaze pass. Raises UserError if it is missing or cannot be read."""
     path = run / "gaze" / setting / "summary.json"
     if not path.exists():
         protocol, _, space = setting.partition("-")
@@ -54,7 +55,8 @@ def read_summary(run: Path, setting: str) -> dict[str, Any]:
 def gaze_table(summary: dict[str, Any], metrics: tuple[str, ...] = METRICS) -> Table:
     """Every map of a pass by metric: mean, 95% interval over blocks of frames, share of frames that count.
 
-    Below them the model's map less each control, frame by frame. UserError for a metric that there is not.
+    The last rows are the model's map minus each control, frame by frame. Raises UserError for an unknown
+    metric.
     """
     for name in metrics:
         if name not in METRICS:

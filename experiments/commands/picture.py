@@ -1,4 +1,4 @@
-"""A small picture that moves: an agent's game, and beside it the same game under its saliency, over and over.
+"""A looping picture of an agent's game, and beside it the same game with its saliency.
 
     python -m experiments.commands.picture experiments/pretrained/Pong/cnn_sparse_fls --out docs/pong.webp
 
@@ -29,24 +29,24 @@ from fls_jax.saliency.projection import SCREEN
 
 FORMATS = (".webp", ".png")
 _FACTOR, _MARGIN, _TOP = 2, 12, 34
-_MOST_BYTES = 3_000_000  # what a page may be asked to load; a WebP that would be larger loses a little
+_MOST_BYTES = 3_000_000  # bytes; a WebP that would be larger is compressed with loss
 _LOSSLESS, _LOSSY = 101, 75  # of cv2.IMWRITE_WEBP_QUALITY
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Write a looping picture of an agent at play: the game, and beside it the same under its saliency."""
+    """Write a looping picture of an agent at play: the game, and beside it the game with its saliency."""
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """Folder of a run or of a pretrained agent; its network has attention."""
+    """Folder of a run or of a shipped agent whose network has attention."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """The picture: .webp (the smaller) or .png (animated PNG); one that is there is replaced."""
+    """The picture: .webp (the smaller) or .png (animated PNG); an existing one is replaced."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint, in agent steps."""
     start: int = 0
-    """Agent steps that are played before the picture begins."""
+    """Agent steps played before the picture begins."""
     steps: int = 150
-    """Agent steps that are shown, one frame each."""
+    """Agent steps shown, one frame each."""
     seed: int = 1000
     """Seed of the game and of the sampled actions."""
     fps: int = 15
@@ -54,7 +54,7 @@ class Settings:
 
 
 def make_picture(settings: Settings) -> Path:
-    """Play, draw and write the file; returns it. UserError for what the user can put right."""
+    """Play, draw and write the file; returns it. Raises UserError for errors that the user can correct."""
     _check(settings)
     agent = load_agent(settings.run, settings.step)
     if agent.spec.attention is None:
@@ -75,7 +75,7 @@ def make_picture(settings: Settings) -> Path:
 
 
 def draw(agent: Agent, clip: Clip) -> Iterator[np.ndarray]:
-    """The picture at every step, uint8 [H, W, 3] RGB: plain game to the left, under saliency to the right."""
+    """The picture at every step, uint8 [H, W, 3] RGB: the game, and to its right the game with saliency."""
     height, width = (side * _FACTOR for side in SCREEN)
     empty = np.empty((_TOP + height + _MARGIN, 2 * width + 3 * _MARGIN, 3), np.uint8)
     empty[:] = BACKGROUND
@@ -96,7 +96,7 @@ def _from(clip: Clip, start: int) -> Clip:
 
 
 def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:
-    """The frames as an endless loop, lossless where that is small enough."""
+    """Encode the frames as an endless loop, lossless if that is small enough."""
     content = _encode(suffix, frames, fps, _LOSSLESS)
     if len(content) > _MOST_BYTES:
         content = _encode(suffix, frames, fps, _LOSSY)
@@ -104,7 +104,7 @@ def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:
 
 
 def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -> bytes:
-    """An animation that never ends; quality: of WebP, PNG is always lossless."""
+    """Encode a looping animation. quality: of WebP; PNG is always lossless."""
     animation = cv2.Animation(0)
     animation.frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     animation.durations = [round(1000 / fps)] * len(frames)
@@ -115,7 +115,7 @@ def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -
 
 
 def _check(settings: Settings) -> None:
-    """UserError for options that cannot work."""
+    """Raise UserError for impossible options."""
     if settings.out.suffix.lower() not in FORMATS:
         raise UserError(f"--out is {settings.out}; let its name end in {' or '.join(FORMATS)}.")
     for name, low, high in (

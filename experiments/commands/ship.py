@@ -1,9 +1,10 @@
-"""A trained agent for others: its configuration, one checkpoint's parameters, and a card about it.
+"""Ships a trained agent: its configuration, one checkpoint's parameters, and a model card.
 
     python -m experiments.commands.ship runs/Pong/cnn_sparse_fls/seed1
 
-writes experiments/pretrained/Pong/cnn_sparse_fls/, which every command takes like a run, except for training.
-Parameters are rounded to float16, which halves them; the card says how far that changes the policy.
+writes experiments/pretrained/Pong/cnn_sparse_fls/, which every command except training accepts as a
+run. Parameters are rounded to float16, which halves the size; the card states how much that changes the
+policy.
 """
 
 from __future__ import annotations
@@ -46,23 +47,23 @@ _EVALUATED = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Make a folder for inference only, with a model card, of a run's agent."""
+    """Make a folder with a run's agent for inference only, with a model card."""
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """Folder of the run, which is finished and evaluated."""
+    """Folder of a finished and evaluated run."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to take, in agent steps."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = HOME
-    """Where pretrained agents lie; this one goes to <Game>/<network>/ in it."""
+    """Folder of the shipped agents; this one goes to <Game>/<network>/ in it."""
     unfinished: bool = False
-    """Take a checkpoint before the training's end too; the card then says so."""
+    """Also accept a checkpoint before the training's end; the card then says so."""
     replace: bool = False
-    """Replace the agent of that game and network that is there."""
+    """Replace an existing agent of that game and network."""
 
 
 def ship(settings: Settings) -> Path:
-    """Write the folder, whole or not at all; returns it. UserError for what the user can put right."""
-    agent = load_agent(settings.run, settings.step)  # what cannot be loaded is not shipped
+    """Write the folder atomically; returns it. Raises UserError for errors that the user can correct."""
+    agent = load_agent(settings.run, settings.step)  # an agent that cannot be loaded is not shipped
     folder = RunFolder(settings.run)
     config = folder.read_config()
     for kind in ("imported", "pretrained"):
@@ -79,7 +80,7 @@ def ship(settings: Settings) -> Path:
 
 
 def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: bool) -> dict[str, Any]:
-    """What the card says beside config.json: how far the training was, and all evaluations of this step."""
+    """The card's data that are not in config.json: the training's progress, all evaluations of this step."""
     end = last_step(config, str(folder.config_file))
     if step < end and not unfinished:
         raise UserError(
@@ -112,7 +113,7 @@ def _facts(folder: RunFolder, config: dict[str, Any], step: int, unfinished: boo
 
 
 def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> None:
-    """config.json, the card, and the checkpoint's `params` as float16."""
+    """Write config.json, the card, and the checkpoint's `params` as float16."""
     part.mkdir()
     (part / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (part / "README.md").write_text(model_card(config))
@@ -121,7 +122,7 @@ def _write(part: Path, folder: RunFolder, config: dict[str, Any], step: int) -> 
 
 
 def cast_floats(tree: Any, dtype: Any) -> Any:
-    """A pytree of arrays, its floating-point ones of up to 32 bits as `dtype`."""
+    """Cast a pytree's floating-point arrays of up to 32 bits to `dtype`."""
 
     def cast(x: np.ndarray) -> np.ndarray:
         return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) and x.itemsize <= 4 else x
@@ -130,7 +131,7 @@ def cast_floats(tree: Any, dtype: Any) -> Any:
 
 
 def rounding(agent: Agent) -> dict[str, Any]:
-    """How far float16 parameters change the agent's policy, on frames of its own game under random actions.
+    """How much float16 parameters change the agent's policy, on frames of its game under random actions.
 
     kl: mean and maximum over the frames of KL(policy || rounded policy), in nats. same_action: the share of
     frames whose most probable action stays.

@@ -1,4 +1,4 @@
-"""Experiments as data: which agents are trained, and for how long."""
+"""Experiments as data: the runs and their settings."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAIN_NETWORKS = (
 )
 """The paper's comparison: baseline, earlier attention agents, the paper's own."""
 ABLATIONS = tuple(name for name in PUBLISHED if name not in MAIN_NETWORKS)
-"""Variants of those, each different in one thing."""
+"""Ablations: variants of those, each with one change."""
 PAPER_SEEDS = (1, 9, 17, 25, 33)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run; network: its name, with `-cost<L>` where attention costs (TrainConfig.variant)."""
+    """One training run. network: its name, with `-cost<L>` if attention costs (TrainConfig.variant)."""
 
     game: str
     network: str
@@ -38,9 +38,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run takes in one stage: CPU cores, GPUs (for all runs of a job together), memory, time limit.
+    """Resources of a run in one stage: CPU cores, GPUs (for all runs of a job together), memory, time limit.
 
-    memory_gb: 0 leaves it to the cluster. A job that reaches its limit stops, is requeued and goes on.
+    memory_gb: 0: the cluster's default. A job that reaches its time limit stops, is requeued and resumes.
     """
 
     cores: int = 2
@@ -51,10 +51,10 @@ class Resources:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Runs that belong together; they differ in game, network and seed alone.
+    """Runs that belong together; they differ only in game, network and seed.
 
-    cells: in the order in which they are best run. title: for headings. base: all other settings.
-    evaluation: of every run. resources: by stage (experiments/launch). pack: runs that share a job.
+    cells: in the preferred order of running. title: for headings. base: all other settings. evaluation: of
+    every run. resources: by stage (experiments/launch). pack: number of runs that share a job.
     """
 
     name: str
@@ -68,12 +68,12 @@ class Experiment:
 
     @property
     def games(self) -> tuple[str, ...]:
-        """Each once, in the cells' order."""
+        """The games in the cells' order, without repetitions."""
         return tuple(dict.fromkeys(cell.game for cell in self.cells))
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Each once, in the order of `NETWORKS`, behind each what it is with a cost on attention."""
+        """The networks in the order of `NETWORKS`, each followed by its variants with attention cost."""
         return tuple(sorted({cell.network for cell in self.cells}, key=_place))
 
     def seeds(self, game: str, network: str) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ class Experiment:
         return tuple(cell.seed for cell in self.cells if (cell.game, cell.network) == (game, network))
 
     def with_cells(self, cells: Iterable[Cell]) -> Experiment:
-        """The same experiment over other cells, each once."""
+        """The same experiment with other cells, without repetitions."""
         return replace(self, cells=tuple(dict.fromkeys(cells)))
 
     def config(self, cell: Cell) -> TrainConfig:
@@ -101,7 +101,7 @@ def cell_of(config: TrainConfig) -> Cell:
 
 
 def settings_of(variant: str) -> dict[str, Any]:
-    """Network and cost of attention by TrainConfig.variant."""
+    """Network and attention cost of a TrainConfig.variant."""
     network, _, cost = variant.partition("-cost")
     return {"network": network, "attention_cost": float(cost or 0)}
 
@@ -112,12 +112,12 @@ def _place(variant: str) -> tuple[int, float]:
 
 
 def differences(expected: TrainConfig, run: TrainConfig) -> list[str]:
-    """What a run computes otherwise; older runs, whose environments were seeded in another way, count too."""
+    """The settings in which a run differs; older runs with other environment seeds are accepted."""
     return replace(expected, environment_seeds=run.environment_seeds).differences(run)
 
 
 def product(games: Iterable[str], networks: Iterable[str], seeds: Iterable[int]) -> Iterator[Cell]:
-    """Every combination, seed by seed, so that an experiment that is broken off has whole rounds."""
+    """Every combination, seed by seed, so that an interrupted experiment has complete rounds."""
     games, networks = tuple(games), tuple(networks)
     for seed in seeds:
         for game in games:
@@ -171,10 +171,12 @@ SHARP = Experiment(
     "Second pilot: sharp attention",
     PILOT.total_steps,
     (*_SHARP_FIRST, *product(("Breakout", "Pong", "MsPacman"), ("cnn", "cnn_patch_fls"), (9,))),
-    TrainConfig(matmul_precision="default"),  # begun before there was a choice; on a CPU they are the same
+    TrainConfig(
+        matmul_precision="default"
+    ),  # begun before this option existed; on a CPU all values are the same
     PILOT.evaluation,
 )
-"""Patch networks against the pilot's cnn. What would refute their claim: experiments/data/rule.py."""
+"""Patch networks against the pilot's cnn. experiments/data/rule.py states what would refute the claim."""
 SMOKE = Experiment(
     "smoke",
     "Smoke",
@@ -184,19 +186,19 @@ SMOKE = Experiment(
     EvaluationSettings(num_envs=2, games_per_env=1),
     resources=dict.fromkeys(("train", "evaluate", "gaze", "saliency"), Resources(cores=1, hours=0.5)),
 )
-"""Every part of the grid runs, in minutes; nothing is learnt."""
+"""Runs every part of the grid in minutes, without learning anything."""
 
 OWN = "own"
-"""The experiment that is whatever runs there are."""
+"""The experiment that consists of the runs at hand."""
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment for experiment in (PILOT, SHARP, PAPER, SMOKE)
 }
 
 
 def own_experiment(configs: Iterable[TrainConfig]) -> Experiment:
-    """The runs that differ in game, network and seed alone, as many as there are; of as many the longest.
+    """The largest set of runs that differ only in game, network and seed; among equal sets, the longest.
 
-    configs: of the runs at hand, any. Raises UserError where there are none.
+    configs: of the runs at hand. Raises UserError if there are none.
     """
     groups: list[list[TrainConfig]] = []
     for config in configs:

@@ -1,8 +1,8 @@
-"""The rule that the second pilot is judged by, written before its third run ended.
+"""The rule for judging the second pilot, written before its third run ended.
 
-The claim: on a game, cnn_patch_fls has the score of cnn, draws a sharp map, and uses it. Each part is
-refuted, on that game, by what is said here, and the result is told whichever way it falls. One seed a game
-decides nothing about other seeds.
+The claim: on a game, cnn_patch_fls reaches the score of cnn, draws a sharp map, and uses it. This module
+states what refutes each part on that game. The result is reported in either case. One seed per game decides
+nothing about other seeds.
 """
 
 from __future__ import annotations

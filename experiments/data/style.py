@@ -1,7 +1,7 @@
-"""How networks are named and drawn: told apart by colour-blind eyes and on grey paper.
+"""Names and line styles of networks, distinguishable for colour-blind people and on grey paper.
 
-Colours are Okabe and Ito's (2008), the most distant ones for the paper's own comparison; dashes and markers
-differ too, so that no two networks rely on colour alone.
+Colours are Okabe and Ito's (2008), the most distant ones for the paper's own comparison. Dashes and markers
+also differ, so that no two networks differ only in colour.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ _COLOURS = (_VERMILION, _BLUE, _GREEN, _PURPLE, _ORANGE, _SKY)
 
 
 def style(variant: str) -> Style:
-    """How a network is drawn; one without an entry goes by its name, its colour by its place in NETWORKS.
+    """The style of a network. The default label is its name, the default colour depends on its index.
 
-    variant: its name, with `-cost<L>` where attention costs: the same in dots.
+    variant: its name, with `-cost<L>` if attention costs; this is drawn dotted.
     """
     network, _, cost = variant.partition("-cost")
     if cost:

@@ -1,1 +1,1 @@
-"""A whole experiment as jobs: planned, run on this machine or by Slurm, watched, never run twice."""
+"""Runs a whole experiment as jobs on this machine or Slurm, without repeating finished work."""

@@ -3,7 +3,7 @@
     make grid EXPERIMENT=smoke
     python -m experiments.launch paper --games Breakout --stage train,evaluate --where slurm --dry-run
 
-The same command again starts what is missing, stopped or failed, and nothing else.
+The same command starts only what is missing, stopped or failed.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ _DIR = tyro.conf.arg(metavar="DIR [DIR ...]")
 
 @dataclass(frozen=True)
 class Settings:
-    """Run a whole experiment: start what is missing, stopped or failed, and nothing that is done."""
+    """Run a whole experiment: start what is missing, stopped or failed, but nothing that is done."""
 
     experiment: Annotated[Literal["smoke", "pilot", "sharp", "paper"], tyro.conf.Positional]
     """which grid (experiments/data/grid.py)"""
     games: tuple[str, ...] = ()
-    """these games instead of the experiment's; its cells are then every combination"""
+    """games instead of the experiment's; the cells are then all combinations"""
     networks: tuple[str, ...] = ()
-    """these networks instead of the experiment's"""
+    """networks instead of the experiment's"""
     seeds: tuple[int, ...] = ()
-    """these seeds instead of the experiment's"""
+    """seeds instead of the experiment's"""
     stage: Annotated[str, tyro.conf.arg(metavar="STAGE[,STAGE ...]")] = "train,evaluate,figures"
-    """train, evaluate, gaze, saliency, figures; those of a run begin when its training has ended"""
+    """train, evaluate, gaze, saliency, figures; a run's other stages begin when its training has ended"""
     where: Literal["local", "slurm"] = "local"
-    """on this machine until all is done, or into Slurm's queue"""
+    """local: run everything on this machine; slurm: submit to Slurm"""
     root: Annotated[
         Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: runs/<experiment>)")
     ] = None
     """folder of the run folders <Game>/<network>/seed<k>"""
     dry_run: bool = False
-    """print the plan and start nothing"""
+    """print the plan without starting anything"""
     status: bool = False
     """print what is done, running, failed (and why) and missing; start nothing"""
     sweep: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(optional)")] = None
     """write the trainings as a W&B sweep; start nothing"""
     pack: int | None = None
-    """seeds of a game and network that share a job and its GPU; the experiment's own unless given"""
+    """number of seeds of a game and network that share a job and its GPU; default: the experiment's"""
     cores: int | None = None
     """CPU cores of each run"""
     gpus: int | None = None
     """GPUs of each job"""
     hours: float | None = None
-    """time limit of each Slurm job; one that reaches it is requeued and goes on"""
+    """time limit of each Slurm job; a job that reaches it is requeued and resumes"""
     memory_gb: int | None = None
     """memory of each run, for Slurm"""
     partition: str | None = None
@@ -75,11 +75,11 @@ class Settings:
     qos: str | None = None
     """Slurm's quality of service"""
     parallel: int = 256
-    """jobs of an array that Slurm may run at a time"""
+    """number of an array's jobs that Slurm may run at a time"""
     sbatch: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
     """other options of sbatch"""
     python: str | None = None
-    """what starts Python in a Slurm job, for instance a container's command"""
+    """command that starts Python in a Slurm job, for example of a container"""
     atari_head: Annotated[
         Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(for the stage gaze)")
     ] = None
@@ -87,11 +87,11 @@ class Settings:
     wandb: Literal["auto", "offline", "off"] = "auto"
     """Weights & Biases, as in fls train"""
     speeds: Annotated[tuple[Path, ...], _DIR] = (Path("runs"), Path("experiments/results"))
-    """folders with run folders, whose speeds the plan's hours are taken from"""
+    """folders with run folders, whose speeds are used to estimate hours"""
 
 
 def launch(settings: Settings) -> None:
-    """Plan; then print, write or run. UserError for what the user can put right."""
+    """Plan; then print, write or run. Raises UserError for errors that the user can correct."""
     _check(settings)
     stages, figures = _stages(settings.stage)
     games = tuple(resolve_game(game) for game in settings.games)
@@ -125,7 +125,7 @@ def launch(settings: Settings) -> None:
 def _run_here(
     plan: Plan, need: dict[Stage, Resources], drawing: list[str], settings: Settings, console: Console
 ) -> None:
-    """Run everything on this machine; UserError where not all was done, once the rest is."""
+    """Run everything on this machine. Raises UserError at the end if something failed."""
     check_room(plan, need)
     stopped = LocalGrid(plan, need).run()
     after = make_plan(plan.grid, plan.stages, 1, frozenset(), ())
@@ -139,7 +139,7 @@ def _run_here(
 def _queue(
     plan: Plan, need: dict[Stage, Resources], drawing: list[str], settings: Settings, console: Console
 ) -> None:
-    """Put everything into Slurm's queue and say what."""
+    """Submit everything to Slurm and print what was submitted."""
     options = SlurmOptions(
         settings.partition, settings.account, settings.qos, settings.parallel,
         sbatch_options(settings.sbatch), settings.python,
@@ -153,7 +153,7 @@ def _queue(
 
 
 def _stages(text: str) -> tuple[tuple[Stage, ...], bool]:
-    """The stages named, in their order, and whether figures are wanted."""
+    """The named stages, in their order, and whether figures are wanted."""
     names = [name.strip() for name in text.split(",")]
     known = (*STAGES, "figures")
     for name in names:
@@ -163,7 +163,7 @@ def _stages(text: str) -> tuple[tuple[Stage, ...], bool]:
 
 
 def _check(settings: Settings) -> None:
-    """UserError for a number that makes no sense, or a stage without what it needs."""
+    """Raise UserError for an impossible number, or a stage without its data."""
     for name, low in (("pack", 1), ("cores", 1), ("gpus", 0), ("memory_gb", 0), ("parallel", 1)):
         value = getattr(settings, name)
         if value is not None and value < low:

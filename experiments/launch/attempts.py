@@ -1,4 +1,4 @@
-"""What jobs did in a run folder: `jobs/attempts.jsonl`, a line when a stage begins and one when it ends."""
+"""The record of jobs in a run folder: `jobs/attempts.jsonl`, one line per begin and end of a stage."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ AttemptState = Literal["running", "finished", "stopped", "failed"]
 class Attempt:
     """One line.
 
-    job: Slurm's id (`12_3`), empty for a job of this machine. pid: of the job's process. env_step: the
-    training's last, which the stage is about. why: of a failure, a sentence.
+    job: Slurm's id (`12_3`), empty for a local job. pid: of the job's process. env_step: the last step of the
+    training. why: the reason of a failure, a sentence.
     """
 
     stage: str
@@ -34,14 +34,14 @@ class Attempt:
 
 
 def add_attempt(folder: RunFolder, stage: str, state: AttemptState, env_step: int, why: str = "") -> None:
-    """Append a line about this process's job; the folder is made if missing. Raises OSError."""
+    """Append a line about this process's job; the folder is created if missing. Raises OSError."""
     line = Attempt(
         stage, state, env_step, job_id(), socket.gethostname(), os.getpid(),
         datetime.now(UTC).isoformat(timespec="seconds"), why,
     )  # fmt: skip
     path = attempts_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:  # one write, which other jobs' lines cannot divide
+    with path.open("a") as file:  # a single write, so that lines of several jobs do not mix
         file.write(json.dumps(asdict(line)) + "\n")
 
 
@@ -51,12 +51,12 @@ def attempts_file(folder: RunFolder) -> Path:
 
 
 def log_file(folder: RunFolder, stage: str) -> Path:
-    """What the commands of a stage have printed, attempt after attempt."""
+    """The file of a stage's output, attempt after attempt."""
     return folder.path / "jobs" / f"{stage}.log"
 
 
 def last_attempt(folder: RunFolder, stage: str) -> Attempt | None:
-    """The latest line about a stage; None where there is none. Lines that are none are passed over."""
+    """The latest line about a stage; None if there is none. Damaged lines are skipped."""
     try:
         lines = attempts_file(folder).read_text().splitlines()
     except OSError:
@@ -72,15 +72,15 @@ def last_attempt(folder: RunFolder, stage: str) -> Attempt | None:
 
 
 def job_id() -> str:
-    """Slurm's id of the job that this process is in, `12` or `12_3`; empty elsewhere."""
+    """Slurm's id of this process's job, `12` or `12_3`; empty outside Slurm."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
 def is_alive(attempt: Attempt, queue: frozenset[str]) -> bool:
-    """Whether the job of an attempt is still there; queue: ids of Slurm's jobs that are not over.
+    """Whether the job of an attempt is still alive. queue: ids of Slurm's jobs that have not ended.
 
-    A local job of another machine cannot be asked, and counts as alive.
+    A local job of another machine cannot be checked and counts as alive.
     """
     if attempt.job:
         return attempt.job in queue

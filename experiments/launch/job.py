@@ -1,7 +1,7 @@
-"""A job: a stage of some cells side by side, as submitit runs it on this machine or on a cluster's.
+"""A job: one stage of some cells in parallel, which submitit runs on this machine or on a cluster.
 
-The commands are processes of their own. A signal (SIGTERM, SIGUSR1, SIGUSR2) is passed on to them as SIGTERM,
-which makes them stop with all that is done kept; under Slurm the job then goes back into the queue.
+The commands are separate processes. A signal (SIGTERM, SIGUSR1, SIGUSR2) is passed on to them as SIGTERM, so
+that they save and stop. Under Slurm the job is then requeued.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from experiments.launch.stages import Grid, Stage, cell_id, commands, is_done
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _RESTARTS = 2
-"""How often a command is started again that something has killed; it resumes."""
+"""How often a killed command is restarted; it resumes."""
 _POLL = 0.2
 _STOPPED_CODES = (0, *(-number for number in _SIGNALS), *(128 + number for number in _SIGNALS))
-"""Of a command that was asked to stop; Slurm signals a job's commands too, also before they listen."""
+"""Exit codes of a stopped command. Slurm also signals a job's commands, even before they handle signals."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage of some cells, at the same time. cores: those that it keeps to, where they are to be chosen."""
+    """A stage of some cells in parallel. cores: the cores it is restricted to, if any."""
 
     grid: Grid
     stage: Stage
@@ -41,9 +41,9 @@ class Job:
     gpus: int = 0
 
     def __call__(self) -> dict[str, AttemptState]:
-        """Run what is left; how each cell ended. Under Slurm a stopped job requeues itself instead.
+        """Run what is left; returns how each cell ended. Under Slurm, a stopped job requeues itself instead.
 
-        Raises RuntimeError where every cell failed, so that the cluster sees it too.
+        Raises RuntimeError if every cell failed, so that the cluster marks the job as failed.
         """
         if self.cores:
             os.sched_setaffinity(0, self.cores)
@@ -53,13 +53,13 @@ class Job:
                 time.sleep(_POLL)
         states = {cell_id(each.cell): each.state for each in work}
         if "stopped" in states.values() and job_id() and _is_still_wanted():
-            signal.raise_signal(signal.SIGUSR2)  # submitit's own handler is back: it requeues and exits
+            signal.raise_signal(signal.SIGUSR2)  # submitit's own handler is restored: it requeues and exits
         if set(states.values()) == {"failed"}:
             raise RuntimeError("; ".join(f"{cell_id(each.cell)}: {each.why}" for each in work))
         return states
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What is run after a requeue: the same."""
+        """For submitit: run the same job after a requeue."""
         return submitit.helpers.DelayedSubmission(self)
 
     def environment(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ class _Work:
         self._told = False
 
     def advance(self, stop: bool) -> bool:
-        """Look after the process and start the next; whether all is over."""
+        """Check the process and start the next one. Returns whether all have ended."""
         if self.state != "running":
             return True
         if self._process is None:
@@ -102,7 +102,7 @@ class _Work:
         return self._ended(code, stop)
 
     def _begin(self) -> bool:
-        """Start the next command, once nobody else trains in the folder; whether all is over."""
+        """Start the next command, once no other process trains here. Returns whether all have ended."""
         if self.folder.is_locked():
             return False
         if self._left is None:
@@ -122,13 +122,13 @@ class _Work:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a terminal's Ctrl-C is the launcher's to answer
+            start_new_session=True,  # the launcher handles a terminal's Ctrl-C
             preexec_fn=_end_with_parent,
         )
         return False
 
     def _ended(self, code: int, stop: bool) -> bool:
-        """What an exit code means; whether all is over."""
+        """Handle an exit code. Returns whether all have ended."""
         assert self._left is not None
         if stop and code in _STOPPED_CODES:
             done = code == 0 and is_done(self.job.grid, self.job.stage, self.cell)
@@ -142,17 +142,17 @@ class _Work:
         if self._left:
             return False
         if self.job.stage != "saliency" and not is_done(self.job.grid, self.job.stage, self.cell):
-            return self._end("stopped")  # by a signal that went to it alone
+            return self._end("stopped")  # by a signal to this command only
         return self._end("finished")
 
     def _end(self, state: AttemptState, why: str = "") -> bool:
         self.state, self.why = state, why
-        if self._left is not None:  # what has not begun leaves no trace
+        if self._left is not None:  # a stage that has not begun is not recorded
             add_attempt(self.folder, self.job.stage, state, self.last_step, why)
         return True
 
     def _reason(self, code: int) -> str:
-        """Why a command failed: what it said last, or what killed it."""
+        """Why a command failed: its last message, or the signal that killed it."""
         if code < 0:
             return f"killed {self._restarts + 1} times by {signal.Signals(-code).name} (out of memory?)"
         lines = log_file(self.folder, self.job.stage).read_text(errors="replace").splitlines()
@@ -163,7 +163,7 @@ class _Work:
 
 
 class _Signals:
-    """The signals that ask a job to stop, caught until the end of the block."""
+    """Catches the signals that ask a job to stop, during the block."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -183,12 +183,12 @@ class _Signals:
 
 
 def _end_with_parent() -> None:
-    """Before a command starts: should the job be killed, the command is asked to stop."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a local job's own is blocked
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; of Linux, as EnvPool is
+    """Called in a command's process: it gets a SIGTERM if the job is killed."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked in a local job
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; only on Linux, like EnvPool
 
 
 def _is_still_wanted() -> bool:
-    """Whether Slurm has this job as running: one that was cancelled or is requeued by Slurm itself is not."""
+    """Whether Slurm lists this job as running: not so if it was cancelled or is requeued by Slurm."""
     said = subprocess.run(["scontrol", "show", "job", job_id()], capture_output=True, text=True, check=False)
     return "JobState=RUNNING" in said.stdout

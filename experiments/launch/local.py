@@ -1,4 +1,4 @@
-"""The jobs of a plan on this machine, through submitit's local executor: never more than its cores hold."""
+"""Runs the jobs of a plan on this machine with submitit's local executor, within its cores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _YEAR = 60 * 24 * 365
 
 @dataclass
 class _Waiting:
-    """A stage of a pack that has not begun."""
+    """A stage of a pack that has not started."""
 
     pack: Pack
     stage: Stage
@@ -47,7 +47,7 @@ class _Running:
 
 
 def visible_gpus() -> frozenset[int]:
-    """The numbers of this machine's NVIDIA GPUs that this process may use."""
+    """The indices of this machine's NVIDIA GPUs that this process may use."""
     if shutil.which("nvidia-smi") is None:
         return frozenset()
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
@@ -61,14 +61,16 @@ def visible_gpus() -> frozenset[int]:
 class LocalGrid:
     """Runs a plan: as many jobs at a time as cores and GPUs allow, each stage after its training.
 
-    need: what a run of each stage takes; a pack takes that many times its cores. say: is told what happens.
+    need: resources of a run by stage; a pack needs these cores for each of its runs. say: prints a message.
     """
 
     def __init__(
         self, plan: Plan, need: dict[Stage, Resources], say: Callable[[str], None] | None = None
     ) -> None:
         self.plan, self.need = plan, need
-        self.say = say or functools.partial(print, flush=True)  # a pipe would hold it back to the end
+        self.say = say or functools.partial(
+            print, flush=True
+        )  # a pipe would otherwise buffer the output to the end
         self.cores = set(os.sched_getaffinity(0))
         self.machine = len(self.cores)
         self.gpus = set(visible_gpus())
@@ -83,8 +85,8 @@ class LocalGrid:
         self.executor = submitit.LocalExecutor(plan.grid.root / ".jobs")
 
     def run(self) -> bool:
-        """Until everything has ended or a signal; whether it was a signal."""
-        with StopFlag("the jobs have saved what they have", "each run's last checkpoint stands") as stop:
+        """Run until everything has ended or a signal. Returns whether there was a signal."""
+        with StopFlag("the jobs have saved what they have", "each run's last checkpoint is kept") as stop:
             told = False
             while self.running or (self.waiting and not stop):
                 if stop and not told:
@@ -98,7 +100,7 @@ class LocalGrid:
             return bool(stop)
 
     def start_next(self) -> bool:
-        """Start the first job that may begin and that there is room for; whether there was one."""
+        """Start the first job that may begin and has enough free cores. Returns whether there was one."""
         busy = {id(each.waiting.pack) for each in self.running if each.waiting.stage == "train"}
         to_train = {id(each.pack) for each in self.waiting if each.stage == "train"}
         for each in list(self.waiting):
@@ -133,7 +135,7 @@ class LocalGrid:
         self.say(f"started   {_title(waiting.stage, cells)}")
 
     def collect(self, stopping: bool) -> None:
-        """Take back what has ended; what was stopped by others goes on later."""
+        """Collect jobs that have ended. Those stopped by others are put back into the queue."""
         for each in [each for each in self.running if each.job.done()]:
             self.running.remove(each)
             self.cores |= each.cores
@@ -141,7 +143,7 @@ class LocalGrid:
             self.report(each, stopping)
 
     def report(self, each: _Running, stopping: bool) -> None:
-        """Say how each cell of a job ended, or put what was stopped by others back in front."""
+        """Print how each cell of a job ended, or put a job stopped by others back to the front."""
         stage, cells = each.waiting.stage, self.cells(each.waiting)
         states = _outcome(each.job)
         if "stopped" in states.values() and not stopping and each.waiting.requeues < _REQUEUES:
@@ -159,13 +161,13 @@ class LocalGrid:
             self.say(f"{state:9} {stage} {cell_id(cell)} after {minutes:.1f} min {place}")
 
     def cells(self, waiting: _Waiting) -> tuple[Cell, ...]:
-        """What a job is about: the open cells of its pack whose training has not failed just now."""
+        """The cells of a job: the open cells of its pack whose training has not just failed."""
         cells = self.plan.open_cells(waiting.pack, waiting.stage)
         return tuple(cell for cell in cells if waiting.stage == "train" or cell not in self.untrained)
 
 
 def _outcome(job: submitit.Job) -> dict[str, str]:
-    """How each cell ended; empty where the job did not live to tell, or all failed."""
+    """How each cell ended; empty if the job was killed, or all cells failed."""
     try:
         return job.result()
     except (UncompletedJobError, OSError):
@@ -179,7 +181,7 @@ def _title(stage: Stage, cells: tuple[Cell, ...]) -> str:
 
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Generator[None]:
-    """What is started in the block is not reached by Ctrl-C, which a terminal sends to all: we answer it."""
+    """Processes started in the block ignore a terminal's Ctrl-C, which the launcher handles."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -188,7 +190,7 @@ def _deaf_to_ctrl_c() -> Generator[None]:
 
 
 def check_room(plan: Plan, need: dict[Stage, Resources]) -> None:
-    """UserError where a job asks for more GPUs than this machine has, where it has any."""
+    """Raise UserError if a job asks for more GPUs than this machine has, and it has some."""
     there = len(visible_gpus())
     for stage in plan.stages:
         if there and need[stage].gpus > there:

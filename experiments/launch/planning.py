@@ -1,4 +1,4 @@
-"""What is left to do, as jobs: cells packed together, each stage's state, and how long it may take."""
+"""Plans the remaining work: packs of cells, the state of each stage, and estimated hours."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fls_jax.networks.specs import NETWORKS
 from fls_jax.runs.contents import checkpoint_steps
 
 State = Literal["done", "running", "queued", "stopped", "failed", "missing", "none"]
-"""Of a stage of a cell; none: there is no such stage for it."""
+"""States of a cell's stage; none: the cell does not have this stage."""
 OPEN: tuple[State, ...] = ("stopped", "failed", "missing")
-"""What a launch takes up."""
+"""States in which a launch starts a stage."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a stage of a cell is; why: of a failure."""
+    """The state of a cell's stage. why: the reason of a failure."""
 
     state: State
     why: str = ""
@@ -32,7 +32,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells that share a job, and those of their stages that are not done."""
+    """Cells that share a job, and their stages that are not done."""
 
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
@@ -40,7 +40,7 @@ class Pack:
 
 @dataclass
 class Plan:
-    """Everything that a launch would start. left_out: cells that cannot be run, each with why."""
+    """Everything that a launch would start. left_out: cells that cannot be run, with the reasons."""
 
     grid: Grid
     stages: tuple[Stage, ...]
@@ -49,16 +49,16 @@ class Plan:
     left_out: dict[Cell, str] = field(default_factory=dict)
 
     def open_cells(self, pack: Pack, stage: Stage) -> tuple[Cell, ...]:
-        """The cells of a pack that the stage is to be run for."""
+        """The cells of a pack for which the stage must be run."""
         return tuple(cell for cell in pack.cells if self.status[cell, stage].state in OPEN)
 
 
 def chosen(
     experiment: Experiment, games: Sequence[str], networks: Sequence[str], seeds: Sequence[int]
 ) -> Experiment:
-    """The experiment with other cells: every combination of what is given, its own axes where nothing is.
+    """The experiment with other cells: all combinations of the given games, networks and seeds.
 
-    Raises UserError for a network that there is not.
+    An axis that is not given is the experiment's own. Raises UserError for an unknown network.
     """
     if not (games or networks or seeds):
         return experiment
@@ -73,7 +73,7 @@ def chosen(
 def make_plan(
     grid: Grid, stages: Iterable[Stage], pack: int, queue: frozenset[str], queued: Collection[tuple[str, str]]
 ) -> Plan:
-    """What the stages still need; queue, queued: as for `status_of`."""
+    """Plan the remaining work of the stages. queue, queued: see `status_of`."""
     stages = tuple(stages)
     cells = grid.experiment.cells
     plan = Plan(grid, stages, {(c, s): status_of(grid, c, s, queue, queued) for c in cells for s in stages})
@@ -88,7 +88,7 @@ def make_plan(
 
 
 def packs(cells: Sequence[Cell], size: int) -> list[tuple[Cell, ...]]:
-    """At most `size` seeds of one game and network together, in the order of the cells."""
+    """Groups of at most `size` seeds of one game and network, in the order of the cells."""
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.game, cell.network), []).append(cell)
@@ -100,9 +100,9 @@ def packs(cells: Sequence[Cell], size: int) -> list[tuple[Cell, ...]]:
 def status_of(
     grid: Grid, cell: Cell, stage: Stage, queue: frozenset[str], queued: Collection[tuple[str, str]]
 ) -> Status:
-    """Where a stage of a cell is, from its run folder and the queue.
+    """The state of a cell's stage, from its run folder and the queue.
 
-    queue: ids of Slurm's jobs that are not over. queued: (cell id, stage) of those that wait or run.
+    queue: ids of Slurm's jobs that have not ended. queued: (cell id, stage) of those that wait or run.
     """
     if not applies(stage, cell):
         return Status("none")
@@ -121,12 +121,12 @@ def status_of(
         return Status("stopped" if started else "missing")
     if attempt.state == "running":
         where = f"job {attempt.job}" if attempt.job else f"process {attempt.pid}"
-        return Status("failed", f"ended without a word ({where} on {attempt.host}, begun {attempt.time})")
+        return Status("failed", f"ended without a message ({where} on {attempt.host}, begun {attempt.time})")
     return Status("failed" if attempt.state == "failed" else "stopped", attempt.why)
 
 
 def speeds(runs: Iterable[Run], accelerated: bool) -> dict[str, float]:
-    """Agent steps a second by network: the median over the runs there are, of the same kind of device."""
+    """Agent steps per second by network: the median over existing runs on the same kind of device."""
     found: dict[str, list[float]] = {}
     for run in runs:
         backend = run.details.get("backend", "cpu")
@@ -136,7 +136,7 @@ def speeds(runs: Iterable[Run], accelerated: bool) -> dict[str, float]:
 
 
 def training_hours(plan: Plan, cell: Cell, steps_per_second: Mapping[str, float]) -> float | None:
-    """Hours of training that a cell still needs; None where its network's speed has not been measured."""
+    """Hours of training that a cell still needs; None if its network's speed is unknown."""
     if cell.network not in steps_per_second:
         return None
     end = plan.grid.config(cell).last_step
@@ -145,6 +145,6 @@ def training_hours(plan: Plan, cell: Cell, steps_per_second: Mapping[str, float]
 
 
 def resources(experiment: Experiment, stage: Stage, **given: int | float | None) -> Resources:
-    """What a run of a stage takes: the experiment's, less what the command line gives."""
+    """Resources of a stage: the experiment's, overridden by the command line."""
     own = experiment.resources.get(stage, Resources())
     return replace(own, **{name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""The jobs of a plan in Slurm's queue, through submitit: an array a stage, later ones after the training."""
+"""Submits the jobs of a plan to Slurm with submitit: one array per stage, later stages after training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WARNING_SECONDS = 120
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """What a cluster wants to know. extra: other sbatch options by name. python: starts a job's Python."""
+    """Options for the cluster. extra: other sbatch options by name. python: command of a job's Python."""
 
     partition: str | None = None
     account: str | None = None
@@ -38,9 +38,9 @@ class SlurmOptions:
 
 
 def live_jobs() -> frozenset[str]:
-    """Ids (`12`, `12_3`) of this user's jobs that wait or run, from the scheduler, not the accounting.
+    """Ids (`12`, `12_3`) of this user's waiting and running jobs, from the scheduler, not the accounting.
 
-    Raises UserError where there is no Slurm or it does not answer.
+    Raises UserError if there is no Slurm or it does not answer.
     """
     if shutil.which("squeue") is None:
         raise UserError("There is no Slurm here (no squeue): use --where local, or log in to the cluster.")
@@ -55,13 +55,13 @@ def live_jobs() -> frozenset[str]:
 
 
 class Submissions:
-    """What was put into the queue: `.jobs/submitted.jsonl` below the grid's root."""
+    """The record of submitted jobs: `.jobs/submitted.jsonl` below the grid's root."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / ".jobs" / "submitted.jsonl"
 
     def add(self, job: str, stage: str, cells: Sequence[str]) -> None:
-        """Remember a job."""
+        """Record a job."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps({"job": job, "stage": stage, "cells": list(cells)}) + "\n")
@@ -76,7 +76,7 @@ class Submissions:
 
 @dataclass(frozen=True)
 class Array:
-    """Jobs that were submitted together: their number, their id, the ids of those they wait for."""
+    """Jobs submitted together: their number, their id, and the ids of jobs they wait for."""
 
     stage: str
     job: str
@@ -85,21 +85,21 @@ class Array:
 
 
 def sbatch_options(words: Sequence[str]) -> dict[str, str]:
-    """`name=value` as options by name; UserError for anything else."""
+    """Parse `name=value` into options by name. Raises UserError for anything else."""
     for word in words:
         if "=" not in word:
-            raise UserError(f"--sbatch {word!r} is not NAME=VALUE, for instance --sbatch constraint=a100.")
+            raise UserError(f"--sbatch {word!r} is not NAME=VALUE, for example --sbatch constraint=a100.")
     return {name.lstrip("-"): value for name, value in (word.split("=", 1) for word in words)}
 
 
 def submit(
     plan: Plan, need: dict[Stage, Resources], options: SlurmOptions, last: Sequence[str] = ()
 ) -> list[Array]:
-    """Put everything into the queue. UserError where Slurm refuses.
+    """Submit everything. Raises UserError if Slurm refuses.
 
-    Packs that need the same stages share an array a stage. A task of a later stage waits for the same
-    task of the training, and is dropped if that fails: one failure stops nothing else. last: a command to run
-    when all have ended.
+    Packs that need the same stages share one array per stage. A task of a later stage waits for the same task
+    of the training and is dropped if that fails, so that one failure affects nothing else. last: a command to
+    run when all have ended.
     """
     if shutil.which("sbatch") is None:
         raise UserError("There is no Slurm here (no sbatch): use --where local, or log in to the cluster.")
@@ -131,7 +131,7 @@ def _submit_array(
     most = max(len(pack.cells) for pack in packs)
     extra: dict[str, Any] = {"requeue": True, **options.extra}
     if after:
-        kind = "aftercorr" if len(packs) > 1 else "afterok"  # one job is no array
+        kind = "aftercorr" if len(packs) > 1 else "afterok"  # a single job needs no array
         extra |= {"dependency": ":".join([kind, *after]), "kill-on-invalid-dep": "yes"}
     executor = _executor(plan, stage, options)
     executor.update_parameters(
@@ -154,7 +154,7 @@ def _submit_array(
 def _submit_command(
     plan: Plan, command: Sequence[str], options: SlurmOptions, after: tuple[str, ...]
 ) -> Array:
-    """One command, to run when all jobs in `after` have ended, however they did."""
+    """Submit one command that runs when all jobs in `after` have ended, successfully or not."""
     executor = _executor(plan, "figures", options)
     dependency = {"dependency": ":".join(["afterany", *after])}
     executor.update_parameters(
@@ -173,7 +173,7 @@ def _refusals(stage: str) -> Generator[None]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise UserError(
             f"Slurm has refused the stage {stage} ({reason}): change --partition, --account, --hours, --gpus "
-            "or --sbatch; what was submitted before stays, and is not submitted again."
+            "or --sbatch; jobs submitted before stay, and are not submitted again."
         ) from error
 
 

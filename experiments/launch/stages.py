@@ -1,4 +1,4 @@
-"""What is done for a cell of the grid, stage by stage: the commands, and how to see that they are done."""
+"""The stages of a cell of the grid: their commands, and how to check that they are done."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a launch, where their runs lie, and what their commands are given.
+    """The cells of a launch, the folder of their runs, and options of their commands.
 
-    root: run folders are root/<Game>/<network>/seed<k>. atari_head: for the stage gaze. wandb: of training.
-    threads: of each run's emulators, 0 for as many as there are cores.
+    root: run folders are root/<Game>/<network>/seed<k>. atari_head: for the stage gaze. wandb: mode in
+    training. threads: for each run's emulators; 0: one per core.
     """
 
     experiment: Experiment
@@ -44,24 +44,24 @@ class Grid:
         return self.experiment.config(cell)
 
     def evaluations(self, cell: Cell) -> list[EvaluationSettings]:
-        """How a cell is evaluated: agents of Breakout also play BreakoutInfinite."""
+        """The evaluations of a cell: agents of Breakout also play BreakoutInfinite."""
         standard = self.experiment.evaluation
         infinite = [replace(standard, infinite_breakout=True)] if cell.game == "Breakout" else []
         return [standard, *infinite]
 
 
 def cell_id(cell: Cell) -> str:
-    """The name of a cell, the same at every launch."""
+    """The id of a cell, the same at every launch."""
     return f"{cell.game}-{cell.network}-seed{cell.seed}"
 
 
 def applies(stage: Stage, cell: Cell) -> bool:
-    """Whether there is such a stage for a cell: Atari-HEAD has not every game."""
+    """Whether a cell has this stage: Atari-HEAD does not have every game."""
     return stage != "gaze" or canonical_game(cell.game) is not None
 
 
 def commands(grid: Grid, stage: Stage, cell: Cell) -> list[list[str]]:
-    """The commands of a stage, one after the other; each resumes and keeps what is done."""
+    """The commands of a stage, one after the other. Each resumes and keeps finished work."""
     run = str(grid.folder(cell).path)
     fls = [sys.executable, "-m", "fls_jax", stage]
     if stage == "train":
@@ -77,7 +77,7 @@ def commands(grid: Grid, stage: Stage, cell: Cell) -> list[list[str]]:
 
 
 def flags(settings: TrainConfig | EvaluationSettings, default: TrainConfig | EvaluationSettings) -> list[str]:
-    """The options of `fls` that give these settings, those that are other than the default."""
+    """The options of `fls` for these settings, without those at their defaults."""
     words = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -88,7 +88,7 @@ def flags(settings: TrainConfig | EvaluationSettings, default: TrainConfig | Eva
 
 
 def is_done(grid: Grid, stage: Stage, cell: Cell) -> bool:
-    """Whether a stage has left its result for the end of the cell's training."""
+    """Whether a stage has written its result for the end of the cell's training."""
     folder, last = grid.folder(cell), grid.config(cell).last_step
     if stage == "train":
         return checkpoint_steps(folder.checkpoints)[-1:] >= [last]
@@ -101,7 +101,7 @@ def is_done(grid: Grid, stage: Stage, cell: Cell) -> bool:
 
 
 def _evaluated(folder: RunFolder, step: int) -> set[str]:
-    """The modes of the sound evaluations of a step."""
+    """The modes of the valid evaluations of a step."""
     modes = set()
     for path in evaluation_files(folder):
         try:
@@ -114,7 +114,7 @@ def _evaluated(folder: RunFolder, step: int) -> set[str]:
 
 
 def obstacle(grid: Grid, cell: Cell) -> str | None:
-    """Why a cell's folder cannot take its run: it holds one of other settings; None where it can."""
+    """Why a cell's run cannot use its folder (it holds a run of other settings); None if it can."""
     folder = grid.folder(cell)
     if not folder.config_file.exists():
         return None

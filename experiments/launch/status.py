@@ -1,4 +1,4 @@
-"""Where a grid is, in tables: the plan before it starts, and what is done, running, failed or missing."""
+"""Tables of a grid's plan, and of what is done, running, failed or missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDER = ("done", "running", "queued", "stopped", "failed", "missing")
 
 
 def print_status(plan: Plan, console: Console) -> None:
-    """Counts by stage; then every cell that is at work, stopped or failed, and why."""
+    """Print counts by stage; then every cell that is running, stopped or failed, with the reason."""
     table = Table(
         title=f"{plan.grid.experiment.title}: {len(plan.grid.experiment.cells)} cells in {plan.grid.root}"
     )
@@ -41,7 +41,7 @@ def print_status(plan: Plan, console: Console) -> None:
 def print_plan(
     plan: Plan, need: Mapping[Stage, Resources], speeds: Mapping[str, float], console: Console
 ) -> None:
-    """What a launch would start: jobs, what each takes, and hours as far as speeds were measured."""
+    """Print what a launch would start: jobs, their resources, and hours where speeds are known."""
     table = Table(title=f"{plan.grid.experiment.title}: what is left to do in {plan.grid.root}")
     for name in ("stage", "jobs", "runs", "cores a job", "GPUs a job", "limit, h", "measured speeds give, h"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -78,7 +78,7 @@ def print_plan(
 
 
 def _training_hours(plan: Plan, packs: Iterable[Pack], speeds: Mapping[str, float]) -> str:
-    """The sum of what is known, and how many of the runs have no measured speed."""
+    """The sum of the known hours, and the number of runs without a measured speed."""
     each = [training_hours(plan, cell, speeds) for pack in packs for cell in plan.open_cells(pack, "train")]
     known = [hours for hours in each if hours is not None]
     if not known:

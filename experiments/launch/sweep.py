@@ -1,4 +1,4 @@
-"""The trainings of a grid as a W&B sweep, for those who let agents fetch them."""
+"""Writes the trainings of a grid as a W&B sweep."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _AXES = ("game", "network", "seed")
 
 
 def sweep(experiment: Experiment) -> dict[str, Any]:
-    """The sweep's configuration: every combination of game, network and seed, each by `fls train`.
+    """The sweep's configuration: all combinations of game, network and seed, each run by `fls train`.
 
-    Agents leave their runs in runs/<Game>/<network>/seed<k>. Raises UserError for an experiment that is not
-    every combination of its games, networks and seeds.
+    Agents write their runs to runs/<Game>/<network>/seed<k>. Raises UserError if the experiment does not have
+    all combinations of its games, networks and seeds.
     """
     values = {name: list(dict.fromkeys(getattr(cell, name) for cell in experiment.cells)) for name in _AXES}
     if set(product(*values.values())) != set(experiment.cells):
@@ -41,7 +41,7 @@ def sweep(experiment: Experiment) -> dict[str, Any]:
 
 
 def write_sweep(experiment: Experiment, path: Path) -> None:
-    """Write the sweep as JSON, which YAML readers take. Raises UserError where it cannot be written."""
+    """Write the sweep as JSON, which is valid YAML. Raises UserError if it cannot be written."""
     text = json.dumps(sweep(experiment), indent=2) + "\n"
     try:
         path.write_text(text)

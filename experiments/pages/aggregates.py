@@ -29,7 +29,7 @@ from fls_jax.statistics import (
 )
 
 FEWEST = 3
-"""Scores of a network, seeds times games, that a figure of their distribution takes."""
+"""Least number of scores of a network (seeds times games) for a figure of their distribution."""
 _STATISTICS = {"iqm": iqm, "median": median_of_means, "mean": mean, "optimality_gap": optimality_gap}
 _NAMES = ("IQM", "median\nof games", "mean", "optimality\ngap", f"better than {BASELINE},\nprobability")
 _THRESHOLDS = 101
@@ -37,7 +37,7 @@ _MOST_DOTS = 200
 
 
 def aggregate_table(selection: Selection, final: Aggregate) -> Table:
-    """Every network over the games that all have been evaluated in, with stratified bootstrap intervals."""
+    """Every network over the games in which all were evaluated, with stratified bootstrap intervals."""
     rows, data = [], []
     for network in selection.experiment.networks:
         scores = final.of(network)
@@ -69,7 +69,7 @@ def _aggregates(scores: np.ndarray) -> dict[str, float]:
 
 
 def _improvement(ours: np.ndarray, theirs: np.ndarray | None) -> dict[str, float]:
-    """The probability that a run beats one of the baseline; of single runs it would be 0 or 1."""
+    """The probability that a run beats one of the baseline; for single runs it would be 0 or 1."""
     if theirs is None or min(len(ours), len(theirs)) == 1:
         return {}
     band = bootstrap_band([ours, theirs], probability_of_improvement)
@@ -92,7 +92,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
 
 
 def draw_profiles(selection: Selection, final: Aggregate) -> Figure | None:
-    """Share of runs above every score, with bands; None where no network has enough runs."""
+    """Share of runs above every score, with bands; None if no network has enough runs."""
     enough = _enough(selection, final)
     if not enough:
         return None
@@ -112,7 +112,7 @@ def draw_profiles(selection: Selection, final: Aggregate) -> Figure | None:
 
 
 def draw_efficiency(selection: Selection, curves: Aggregate) -> Figure | None:
-    """IQM of the return while training over all games, with bands; None without enough runs."""
+    """IQM of the training return over all games, with bands; None without enough runs."""
     enough = _enough(selection, curves)
     if not enough or curves.steps is None:
         return None
@@ -127,9 +127,9 @@ def draw_efficiency(selection: Selection, curves: Aggregate) -> Figure | None:
 
 
 def draw_lengths(selection: Selection) -> Figure | None:
-    """Length against return of evaluated games, a panel an environment; None where none was evaluated.
+    """Length against return of evaluated games, one panel per environment; None without evaluations.
 
-    A network that scores by playing long, or by looping, shows here.
+    It reveals networks that score by playing long or by looping.
     """
     panels = {}
     for game, environment in environments(selection):

@@ -1,4 +1,4 @@
-"""Whether an agent's attention is used, as a table: what becomes of it with other maps in its place."""
+"""A table of whether an agent's attention is used: scores with the attention replaced."""
 
 from __future__ import annotations
 

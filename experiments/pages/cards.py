@@ -1,4 +1,4 @@
-"""The card of a pretrained agent, Markdown, from the content of its config.json alone."""
+"""The model card of a shipped agent in Markdown, made only from its config.json."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IDENTITY = ("game", "network", "seed", "total_steps")
 
 
 def model_card(config: dict[str, Any]) -> str:
-    """The card of config.json's values, which hold `pretrained` (see experiments/commands/ship.py)."""
+    """The card for the values of config.json, with `pretrained` (see experiments/commands/ship.py)."""
     train, facts = TrainConfig.from_json(config), config["pretrained"]
     parts = [
         _heading(train, facts),
@@ -119,7 +119,7 @@ def _training(train: TrainConfig, config: dict[str, Any]) -> str:
 
 
 def _rounded(rounding: dict[str, Any]) -> str:
-    """What the type of the stored parameters changes of the policy that was trained and evaluated."""
+    """How the type of the stored parameters changes the trained policy."""
     return (
         f"{rounding['dtype']}; the return above is that of the float32 parameters. On {rounding['frames']:,} "
         f"frames of random play the stored policy differs from it by {rounding['kl_mean']:.1g} nats (at most "
@@ -129,7 +129,7 @@ def _rounded(rounding: dict[str, Any]) -> str:
 
 
 def _settings(train: TrainConfig) -> str:
-    """Every hyper-parameter; what the paper has, where that is another value."""
+    """Every hyper-parameter, and the paper's value if it differs."""
     published = TrainConfig()
     rows = []
     for each in fields(TrainConfig):

@@ -1,4 +1,4 @@
-"""Is lunch free? What attention costs against the baseline, in score and in speed."""
+"""What attention costs in score and in speed, compared with the baseline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fls_jax.statistics import REFERENCES
 
 
 def free_lunch_table(selection: Selection) -> Table:
-    """What attention costs against the baseline: score and speed, game by game and over all games."""
+    """The table of what attention costs: score and speed, game by game and over all games."""
     columns = (
         "game", "network", "seeds", "return\nof cnn", "return", "difference", "95% interval",
         "human-normalised\ndifference", "steps/s\nof cnn", "steps/s", "time per step",
@@ -68,7 +68,7 @@ def _difference(sample: Sample | None, baseline: Sample | None, environment: str
 
 
 def _overhead(selection: Selection, game: str, network: str) -> dict[str, Any]:
-    """Speeds of the finished runs; how much longer a step takes, where machine and code are the same."""
+    """Speeds of the finished runs, and the ratio of times per step if machine and code are the same."""
     ours, theirs = ([run for run in selection.of(game, name) if run.finished] for name in (network, BASELINE))
     values: dict[str, Any] = {}
     for name, runs in (("steps_per_second", ours), ("baseline_steps_per_second", theirs)):

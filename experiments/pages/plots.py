@@ -28,7 +28,7 @@ _COLUMNS = 3
 def band(runs: Sequence[Run], column: str = "eprewmean") -> pd.DataFrame:
     """Mean and population standard deviation over runs by env_step: columns env_step, mean, std, seeds.
 
-    Ends where the shortest run ends, so that the line never jumps because a seed is missing.
+    It ends at the end of the shortest run, so that the line does not jump when a seed ends.
     """
     series = [run.history.set_index("env_step")[column].dropna() for run in runs if column in run.history]
     series = [each for each in series if len(each)]
@@ -46,7 +46,7 @@ def band(runs: Sequence[Run], column: str = "eprewmean") -> pd.DataFrame:
 
 
 def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Figure:
-    """Mean return of the last 100 games while training, a panel a game, bands over seeds."""
+    """Training return (mean of the last 100 games), one panel per game, with bands over seeds."""
     games = selection.experiment.games
     figure, panels = panel_grid(len(games), 2.5)
     drawn: dict[str, list[int]] = {}
@@ -55,7 +55,7 @@ def draw_curves(selection: Selection, networks: Sequence[str], title: str) -> Fi
         missing: dict[str, str] = {}
         for network in networks:
             runs = selection.of(game, network)
-            # A line ends with its shortest run: one under way must not cut off those that are whole.
+            # A line ends with its shortest run, so unfinished runs must not shorten finished ones.
             curve = band([run for run in runs if run.finished] or runs)
             if len(curve):
                 _draw_band(axes, curve, network)
@@ -90,7 +90,7 @@ def _draw_band(axes: Axes, curve: pd.DataFrame, network: str) -> None:
 
 
 def _reference(axes: Axes, game: str) -> None:
-    """Random play, where it is published."""
+    """Draw the score of random play, if it is published."""
     if game in REFERENCES:
         axes.axhline(REFERENCES[game].random, color=RULE, linewidth=1.0, zorder=1)
         axes.annotate(
@@ -100,7 +100,7 @@ def _reference(axes: Axes, game: str) -> None:
 
 
 def draw_scores(selection: Selection) -> Figure:
-    """Final scores with their intervals, the paper's beside them, a panel a game."""
+    """Final scores with their intervals beside the paper's, one panel per game."""
     experiment = selection.experiment
     networks = experiment.networks
     figure, panels = panel_grid(len(experiment.games), 0.75 + 0.26 * len(networks), share_y=True)
@@ -149,7 +149,7 @@ def draw_scores(selection: Selection) -> Figure:
 
 
 def panel_grid(count: int, panel_height: float, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, at most three beside each other."""
+    """A figure of `count` panels, at most three per row."""
     columns = min(count, _COLUMNS)
     lines = -(-count // columns)
     figure = Figure(
@@ -163,7 +163,7 @@ def panel_grid(count: int, panel_height: float, share_y: bool = False) -> tuple[
 
 
 def label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
-    """Name the axes below the lowest panels and left of the leftmost ones."""
+    """Label the axes of the lowest and the leftmost panels."""
     columns = min(len(panels), _COLUMNS)
     for place, axes in enumerate(panels):
         if place + columns >= len(panels):
@@ -173,7 +173,7 @@ def label_outer(panels: Sequence[Axes], x: str, y: str | None) -> None:
 
 
 def handle(network: str, seeds: Sequence[int]) -> Line2D:
-    """A network's entry in a legend; seeds: how many, panel by panel."""
+    """A network's entry in a legend. seeds: their number in each panel."""
     style = style_of(network)
     counts = str(min(seeds)) if len(set(seeds)) == 1 else f"{min(seeds)} to {max(seeds)}"
     return Line2D(
@@ -183,7 +183,7 @@ def handle(network: str, seeds: Sequence[int]) -> Line2D:
 
 
 def _say_missing(axes: Axes, missing: Mapping[str, str]) -> None:
-    """Which networks a panel lacks, and why: above it, in its middle where it has none."""
+    """Write the missing networks and the reasons above a panel, or into an empty one."""
     reasons = " or ".join(sorted(set(missing.values())))
     look: dict[str, Any] = {"color": MUTED, "style": "italic"}
     if not axes.lines:

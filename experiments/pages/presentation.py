@@ -1,4 +1,4 @@
-"""Tables as Markdown, CSV and pictures, and pictures as files that are the same every time."""
+"""Writes tables as Markdown, CSV and pictures, and reproducible picture files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "fls-jax",
-    "text.parse_math": False,  # a processor's name is not ours, and may have a $ in it
+    "text.parse_math": False,  # a processor's name may contain a $
 }
 _DPI = 150
 _FONT, _TITLE, _NOTE = 9.0, 11.0, 7.5
@@ -44,14 +44,14 @@ _LINE, _GAP, _MARGIN = 0.2, 0.2, 0.15  # inches
 
 
 class Empty(str):
-    """The text of a cell that is empty: why it is."""
+    """The text of an empty cell: the reason."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people, and the same for programs.
+    """A table as texts and as data.
 
-    rows: texts. rules: numbers of rows that a thin line stands above. data: what the CSV file holds.
+    rows: texts. rules: indices of rows with a thin line above them. data: the content of the CSV file.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Table:
 
     @property
     def shown(self) -> Sequence[Sequence[str]]:
-        """The rows, or one that says that there are none."""
+        """The rows, or a single row that says that there are none."""
         return self.rows or [[Empty("none"), *[""] * (len(self.columns) - 1)]]
 
     def markdown(self) -> str:
@@ -86,14 +86,14 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def on_a_line(text: str) -> str:
-    """A text, whoever wrote it, as part of a line of Markdown: no line break, no HTML, no link or picture."""
+    """Make untrusted text safe in a line of Markdown: no line break, HTML, link or picture."""
     line = " ".join(text.replace("-\n", "-").split()).replace("](", "]\\(")
     return re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", line)
 
 
 @contextlib.contextmanager
 def drawing_settings() -> Generator[None]:
-    """matplotlib's defaults and ours, whatever the user's own are."""
+    """matplotlib's defaults with ours, independent of the user's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -116,7 +116,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 
 
 def draw_table(table: Table) -> Figure:
-    """A table as a picture: texts to the left, numbers to the right, a group's name only once."""
+    """Draw a table: texts left-aligned, numbers right-aligned, a group's name only once."""
     rows = table.shown
     right = [_is_numeric(cells) for cells in zip(*rows, strict=True)]
     widths = _column_widths(table, right)
@@ -155,7 +155,7 @@ def draw_table(table: Table) -> Figure:
 
 
 class _Page:
-    """A figure on which things stand in lines from the top and inches from the left."""
+    """A figure with positions in lines from the top and inches from the left."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -173,7 +173,7 @@ class _Page:
 
 
 def _column_widths(table: Table, right: Sequence[bool]) -> list[float]:
-    """Inches; the reason for an empty cell may spill over blank cells to the left of a column of numbers."""
+    """Widths in inches. The text of an empty number cell may extend over blank cells to its left."""
     widths = [_width(name, bold=True) for name in table.columns]
     for row in table.shown:
         for i, text in enumerate(row):
@@ -197,14 +197,14 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 
 @functools.cache
 def _width(text: str, bold: bool = False) -> float:
-    """Inches that a text takes at the table's size."""
+    """The width of a text in inches."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=_FONT)
     widths = [text_to_path.get_text_width_height_descent(line, font, False)[0] for line in text.split("\n")]
     return max(widths) / 72 + 0.04
 
 
 def _wrapped(text: str, inches: float) -> list[str]:
-    """A note in lines that fit under the table."""
+    """A note, wrapped to the table's width."""
     lines, line = [], ""
     for word in text.split():
         longer = f"{line} {word}".strip()

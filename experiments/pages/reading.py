@@ -1,4 +1,4 @@
-"""What an experiment's runs can show and what they cannot, in sentences that follow from the runs."""
+"""Sentences about what an experiment's runs can and cannot show, derived from the runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fls_jax.statistics import paper
 
 
 def reading(selection: Selection, lunch: pd.DataFrame) -> list[str]:
-    """Lines of Markdown: how far the experiment is, and how its numbers are to be read.
+    """Lines of Markdown: the experiment's progress, and how to read its numbers.
 
     lunch: the data of its free-lunch table.
     """

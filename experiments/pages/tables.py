@@ -21,7 +21,7 @@ INFINITE = "BreakoutInfinite"
 
 
 def number(value: float) -> str:
-    """A return as tables show it: one decimal below 100."""
+    """The text of a return: one decimal below 100."""
     digits = 1 if abs(value) < 99.95 else 0
     return f"{value:,.{digits}f}"
 
@@ -38,7 +38,7 @@ def with_std(mean: float, std: float) -> str:
 
 
 def signed(value: float, digits: int | None = None) -> str:
-    """A difference, its sign always shown."""
+    """The text of a difference, always with its sign."""
     text = number(abs(value)) if digits is None else f"{abs(value):,.{digits}f}"
     return ("-" if value < 0 else "+") + text
 
@@ -49,7 +49,7 @@ def million(steps: float) -> str:
 
 
 def environments(selection: Selection) -> Iterator[tuple[str, str]]:
-    """(game, environment that is scored): every game, and BreakoutInfinite where anything is known of it."""
+    """(game, scored environment): every game, and BreakoutInfinite if there are scores of it."""
     experiment = selection.experiment
     for game in experiment.games:
         yield game, game
@@ -61,7 +61,7 @@ def environments(selection: Selection) -> Iterator[tuple[str, str]]:
 
 
 def runs_table(selection: Selection) -> Table:
-    """The runs of the experiment: how far they are, how long they took, on what; and what is not run."""
+    """The runs of the experiment: progress, time and machine; and what is not run."""
     columns = ("game", "network", "seed", "state", "steps", "hours", "last 100 games", "machine", "commit")
     experiment = selection.experiment
     rows, data = [], []
@@ -184,7 +184,7 @@ def _score_cells(record: dict[str, Any]) -> list[str]:
 
 
 def parameter_table() -> Table:
-    """Parameters of all networks beside the paper's counts; ours are set apart."""
+    """Parameters of all networks beside the paper's counts; our networks are in a separate group."""
     columns = (
         "from", "network", "parameters", "published", "of cnn", "attention map", "torso; attention; readout"
     )  # fmt: skip
@@ -212,7 +212,7 @@ def parameter_table() -> Table:
 
 
 def machines(sessions: Iterable[dict[str, Any]]) -> list[str]:
-    """The machines of a run's sessions, each once."""
+    """The machines of a run's sessions, without repetitions."""
     found = []
     for details in sessions:
         described = details.get("machine") or {}
@@ -223,10 +223,10 @@ def machines(sessions: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def commits(sessions: Iterable[dict[str, Any]]) -> list[str]:
-    """The commits of a run's sessions, each once; none for code outside a checkout."""
+    """The commits of a run's sessions, without repetitions; none for code outside a checkout."""
     return list(dict.fromkeys(str(details["commit"]) for details in sessions if details.get("commit")))
 
 
 def rules_between_games(rows: list[list[str]]) -> list[int]:
-    """The rows where another game, or whatever stands in the first column, begins."""
+    """The indices of rows where the first column (the game) changes."""
     return [i for i in range(1, len(rows)) if rows[i][0] != rows[i - 1][0]]

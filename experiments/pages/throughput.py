@@ -1,4 +1,4 @@
-"""Recorded benchmarks as one table: our parts, our trainer against others, what has not been measured."""
+"""Recorded benchmarks as one table: parts of training, comparisons with peers, and what is not measured."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PARTS = {
 
 
 def throughput_table(results: Path) -> Table:
-    """The table of every benchmark recorded in a folder; files that are none of them are left alone."""
+    """The table of all benchmarks recorded in a folder; other files are ignored."""
     rows, sources, costs, accelerated = [], [], [], False
     for path in sorted(results.glob("*.json")):
         record = _read(path)
@@ -59,7 +59,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _source(name: str, record: dict[str, Any]) -> str:
-    """The file, the commit that was measured and, where other work was going on, the load."""
+    """The file, the measured commit and, if the machine was busy, the load."""
     load = (record.get("machine") or {}).get("load_average") or 0
     busy = f"; the machine was busy: load {load:.1f}" if load > _BUSY else ""
     return f"{name} ({str(record.get('commit') or 'no commit')[:10]}{busy})"
@@ -105,7 +105,7 @@ def _settings(trainer: dict[str, Any]) -> str:
 
 
 def _costs(record: dict[str, Any]) -> Iterator[str]:
-    """What attention costs in speed, network by network against the record's first, in the same rounds."""
+    """The speed of each network relative to the record's first, in the same rounds."""
     first, *others = (record.get("networks") or {"": {}}).items()
     for name, network in others:
         if network["cost"] is not None:

@@ -1,6 +1,6 @@
-"""What the W&B workspace and report show, as wandb-workspaces objects; nothing is sent from here.
+"""The W&B workspace and report as wandb-workspaces objects. This module sends nothing.
 
-The names of the numbers are those that `fls train` and `fls sync` send.
+The names of metrics are those that `fls train` and `fls sync` send.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Part:
 
 
 def parts(selection: Selection) -> list[Part]:
-    """Everything that is shown, in order; panels are new objects at every call."""
+    """All sections in order; panels are new objects at every call."""
     games = selection.experiment.games
     return [
         _learning_curves(games),
@@ -135,7 +135,7 @@ def _health() -> Part:
 
 
 def build_workspace(selection: Selection, entity: str, project: str) -> ws.Workspace:
-    """A section a part; runs grouped by network, in the figures' colours."""
+    """One section per part; runs are grouped by network, with the figures' colours."""
     experiment = selection.experiment
     return ws.Workspace(
         entity=entity,
@@ -157,7 +157,7 @@ def build_workspace(selection: Selection, entity: str, project: str) -> ws.Works
 
 
 def build_report(selection: Selection, entity: str, project: str) -> wr.Report:
-    """A chapter a part, each with its text and a grid of panels over the experiment's runs."""
+    """One chapter per part, each with its text and a grid of panels over the experiment's runs."""
     experiment = selection.experiment
     finished = sum(run.finished for run in selection.runs.values())
     blocks: list[Any] = [
@@ -186,9 +186,9 @@ def build_report(selection: Selection, entity: str, project: str) -> wr.Report:
 
 
 def validated_json(built: ws.Workspace | wr.Report) -> str:
-    """A workspace or report as JSON, as wandb-workspaces' own models read it.
+    """A workspace or report as JSON, checked by reading it with wandb-workspaces' own models.
 
-    Raises ValueError where they do not, or lose something on the way.
+    Raises ValueError if they cannot read it or lose something.
     """
     model: Any = View if isinstance(built, ws.Workspace) else ReportViewspec
     original = _plain(built._to_model())
@@ -204,7 +204,7 @@ def _plain(model: Any) -> Any:
 
 
 def _contains(whole: Any, part: Any) -> bool:
-    """Whether every value of nested JSON `part` is at the same place in `whole`."""
+    """Whether every value of the nested JSON `part` is at the same position in `whole`."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(
             key in whole and _contains(whole[key], value) for key, value in part.items()
@@ -222,7 +222,7 @@ def _kinds(built: Any) -> list[list[type]]:
 
 
 def _runs_of(experiment: Experiment) -> expr.And:
-    """A filter that leaves an experiment's runs; all job types carry the training's configuration."""
+    """A filter for an experiment's runs; all job types have the training's configuration."""
     return expr.And(
         expr.Config("total_steps") == experiment.total_steps,
         expr.Config("game").isin(list(experiment.games)),

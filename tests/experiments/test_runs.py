@@ -98,7 +98,7 @@ def test_what_is_damaged_is_named_and_left_out(tmp_path):
     assert "cannot be read" in problems["config"]
     assert "seed is 'one'" in problems["types"]
     assert "line 1" in problems["record"]
-    assert "no number" in problems["number"]
+    assert "not a number" in problems["number"]
 
 
 @pytest.mark.parametrize(
