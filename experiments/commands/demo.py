@@ -138,9 +138,18 @@ def _films(played: Sequence[Played], settings: Settings) -> list[Path]:
 
 
 def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
-    """Write one page with all agents: at play on the same frames, with and without their maps."""
-    folders = [each.folder for each in played]
-    return report(folders, settings.out / "report.html", steps=settings.steps)
+    """All agents in one page: at play on the same frames, with and without their maps.
+
+    The gradient is for those without attention too; curves and gaze are in the records of the trainings.
+    """
+    return report(
+        [each.folder for each in played],
+        settings.out / "report.html",
+        steps=settings.steps,
+        methods=("attention", "gradient"),
+        targets=("action", "value"),
+        records=[settings.records],
+    )
 
 
 def _curves(settings: Settings) -> list[Path]:

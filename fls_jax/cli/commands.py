@@ -212,12 +212,20 @@ class Report:
     """Seed of the games and of the sampled actions."""
     greedy: bool = False
     """Take the most probable action instead of sampling."""
-    make: bool = False
-    """First play the evaluations that are missing: --games games for each agent."""
-    games: int = 32
-    """Whole games in each evaluation that --make plays."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("attention",)
-    """Saliency methods whose maps are recorded (docs/saliency.md)."""
+    """Saliency methods whose maps are recorded, docs/saliency.md lists them."""
+    targets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TARGET [TARGET ...]")] = ("action",)
+    """What these explain: action (each frame's most probable), policy, value; one map each."""
+    atari_head: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Atari-HEAD: the agents look at a person's trial too, and its gaze is shown."""
+    trials: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N [N ...]")] = ()
+    """Trials of Atari-HEAD; default: the first of each game."""
+    records: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ()
+    """Folders with the records of runs that have none themselves, as shipped agents."""
+    make: bool = False
+    """First make what is missing: evaluations, replaced attention, saliency methods, gaze."""
+    games: int = 32
+    """Whole games of an evaluation that --make plays."""
 
 
 @dataclass(frozen=True)

@@ -34,26 +34,17 @@ _REFERENCE = 256  # steps of another game whose attention replaces the agent's
 
 
 @dataclass(frozen=True)
-class Clip:
-    """T consecutive steps of an agent, each recorded before it acted.
+class Frames:
+    """T moments of a game, kept compressed.
 
     screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [4, 84, 84], the oldest frame first.
-    attention: float32 [T, h, w]. logits: float64 [T, A]. values: float32 [T]. entropies: float64 [T], of the
-    policy, in nats. actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64
-    [T], from 1. rewards: float64 [T], raw, of the action. ends: bool [T], whether it ended a life or a game.
     """
 
     screens: list[bytes]
     inputs: list[bytes]
-    attention: np.ndarray
-    logits: np.ndarray
-    values: np.ndarray
-    entropies: np.ndarray
-    actions: np.ndarray
-    returns: np.ndarray
-    games: np.ndarray
-    rewards: np.ndarray
-    ends: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.screens)
 
     def screen(self, t: int) -> np.ndarray:
         """The game's screen at step t: uint8 [210, 160, 3], RGB."""
@@ -65,7 +56,29 @@ class Clip:
 
     def observations(self) -> np.ndarray:
         """All inputs of the agent: uint8 [T, 4, 84, 84]."""
-        return np.stack([self.observation(t) for t in range(len(self.inputs))])
+        return np.stack([self.observation(t) for t in range(len(self))])
+
+
+@dataclass(frozen=True)
+class Clip(Frames):
+    """T consecutive steps of an agent, each recorded before it acted.
+
+    attention: float32 [T, h, w]. logits: float64 [T, A]. values: float32 [T]. entropies: float64 [T], of the
+    policy, in nats. actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64
+    [T], from 1. rewards: float64 [T], raw, of the action. ends: bool [T], whether it ended a life or a game.
+    ram: uint8 [T, 128], the emulator's memory at the newest frame.
+    """
+
+    attention: np.ndarray
+    logits: np.ndarray
+    values: np.ndarray
+    entropies: np.ndarray
+    actions: np.ndarray
+    returns: np.ndarray
+    games: np.ndarray
+    rewards: np.ndarray
+    ends: np.ndarray
+    ram: np.ndarray
 
 
 def film(
@@ -217,10 +230,11 @@ def play(
             0.0 if greedy else random.gumbel(size=len(logits))
         )  # the index of the largest sum is a sample of the softmax
         action = int(np.argmax(logits + noise))
+        memory = pool.ram[0]
         played = pool.step(np.array([action], np.int32))
         reward = float(played.rewards[0])
         ended = bool(played.terminated[0] or played.truncated[0])
-        rows.append((logits, value, entropy(logits), action, game_return, game, reward, ended))
+        rows.append((logits, value, entropy(logits), action, game_return, game, reward, ended, memory))
         observations = played.observations
         over = len(played.finished_returns) > 0
         game_return, game = (0.0, game + 1) if over else (game_return + reward, game)

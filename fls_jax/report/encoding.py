@@ -110,7 +110,7 @@ def quantised(maps: np.ndarray) -> tuple[np.ndarray, float, float]:
     low, high = float(maps.min()), float(maps.max())
     if not math.isfinite(low) or not math.isfinite(high):
         raise ValueError("Maps must be finite.")
-    dtype = np.uint16 if maps[0].size <= 1024 else np.uint8
+    dtype = np.uint16 if maps[0].size <= 512 else np.uint8
     share = (maps - low) / (high - low) if high > low else np.zeros_like(maps)
     return np.round(share * np.iinfo(dtype).max).astype(dtype), low, high
 

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from fls_jax.agent import Agent, load_agent
+from fls_jax.atari_head.archives import TrialError
+from fls_jax.atari_head.dataset import Dataset, Trial, open_dataset
 from fls_jax.errors import UserError
-from fls_jax.evaluation.job import evaluate
-from fls_jax.evaluation.settings import EvaluationSettings
-from fls_jax.film.job import play
-from fls_jax.process.display import ProgressDisplay
-from fls_jax.report.document import agent_id, index_document, report_document
+from fls_jax.report.clips import Settings, Watching
+from fls_jax.report.document import index_document, report_document
+from fls_jax.report.making import Stopped, make_missing
 from fls_jax.report.page import page
-from fls_jax.report.recording import FPS, Recording, clip_record, observed
+from fls_jax.report.recording import FPS
 from fls_jax.report.sources import Sources, read_sources
 from fls_jax.runs.files import part_of, write_whole
 from fls_jax.saliency import METHODS
 
 MAX_STEPS = 9000
+TARGETS = ("action", "policy", "value")
 
 
 def report(
@@ -30,29 +31,51 @@ def report(
     steps: int = 900,
     seed: int = 1000,
     greedy: bool = False,
+    methods: Sequence[str] = ("attention",),
+    targets: Sequence[str] = ("action",),
+    atari_head: Path | None = None,
+    trials: Sequence[int] = (),
+    records: Sequence[Path] = (),
     make: bool = False,
     games: int = 32,
-    methods: Sequence[str] = ("attention",),
 ) -> list[Path]:
     """Write the report of run folders; returns the files, the front page first.
 
     Args:
-        runs: run folders, or folders that hold run folders.
-        out: a file that ends in .html, or a folder for one page per game and `index.html`.
-        steps: agent steps that each agent plays for the player; 0: records only.
+        runs: run folders, or folders that hold some.
+        out: a file that ends in .html, or a folder: then a page a game and `index.html`.
+        steps: agent steps that each agent plays for the player, and that are shown of a person's trial; 0:
+            records only.
         seed: of the games and the sampled actions.
         greedy: take the most probable action instead of sampling.
-        make: first evaluate the latest checkpoint of each run that lacks an evaluation.
-        games: whole games in each such evaluation.
-        methods: names in fls_jax.saliency.METHODS whose maps are recorded.
+        methods: saliency methods whose maps are recorded, of fls_jax.saliency.METHODS.
+        targets: what these explain: action, policy, value.
+        atari_head: the data set; agents then also look at a person's trial of their game, with the gaze.
+        trials: which ones; the first of each game by default.
+        records: folders that hold the records of runs that were shipped without theirs.
+        make: first make what is missing: evaluations, replaced attention, compared saliency methods and,
+            with atari_head, gaze passes.
+        games: whole games of each evaluation that is made.
 
-    Raises UserError for errors that the user can correct.
+    Returns an empty list where a signal stopped --make. Raises UserError for errors that the user can
+    correct.
     """
-    _check(out, steps, seed, games, methods)
+    settings = Settings(steps, seed, greedy, tuple(methods), tuple(targets))
+    _check(out, settings, games)
+    words = _command(runs, out, settings, atari_head, trials, records)
+    problems = []
     if make:
-        _make_evaluations(read_sources(runs), games)
-    sources = read_sources(runs)
-    job = _Job(sources, steps, seed, greedy, methods, _command(runs, out, steps, seed, greedy, methods))
+        try:
+            problems = make_missing(read_sources(runs).runs, games, atari_head)
+        except Stopped:
+            print("Stopped before the report; the same command goes on from there.")
+            return []
+    sources = read_sources(runs, records)
+    sources.problems += problems
+    if atari_head is not None:
+        chosen = _trials(open_dataset(atari_head), sources, trials)
+        settings = Settings(steps, seed, greedy, tuple(methods), tuple(targets), chosen)
+    job = _Job(sources, settings, words)
     try:
         if out.suffix.lower() == ".html":
             return [job.write(sources, out)]
@@ -62,25 +85,16 @@ def report(
 
 
 class _Job:
-    """Loads agents, records their play, and writes documents."""
+    """Agents are loaded, play and are observed; documents are written."""
 
-    def __init__(
-        self,
-        sources: Sources,
-        steps: int,
-        seed: int,
-        greedy: bool,
-        methods: Sequence[str],
-        command: str,
-    ) -> None:
-        self.sources, self.steps, self.seed, self.greedy = sources, steps, seed, greedy
-        self.methods, self.command = methods, command
+    def __init__(self, sources: Sources, settings: Settings, command: str) -> None:
+        self.sources, self.settings, self.command = sources, settings, command
 
     def write(self, sources: Sources, path: Path) -> Path:
         """Write one page of these runs."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with part_of(path) as part:
-            clips = self.clips(sources) if self.steps else []
+            clips = self.clips(sources) if self.settings.steps else []
             part.write_text(page(report_document(sources, clips, self.command)), encoding="utf-8")
         minutes = sum(clip["frames"]["shape"][0] for clip in clips) / FPS / 60
         size = path.stat().st_size / 1e6
@@ -108,9 +122,15 @@ class _Job:
         """Record every agent at play, observed by all agents of its game. Lists runs without checkpoint."""
         agents = self.load(sources)
         clips = []
-        for _, group in groupby(agents, key=lambda name: sources.runs[name].game):
-            numbers = list(group)
-            clips += [self.clip(sources, {n: agents[n] for n in numbers}, number) for number in numbers]
+        for game, group in groupby(agents, key=lambda name: sources.runs[name].game):
+            watching = Watching(sources, {number: agents[number] for number in group}, self.settings)
+            clips += [watching.clip(player) for player in watching.agents]
+            for trial in self.settings.trials:
+                if trial.game == game:
+                    try:
+                        clips.append(watching.trial(trial))
+                    except TrialError as error:
+                        sources.leave_out(Path(str(trial.frames or trial.gaze)), str(error))
         return clips
 
     def load(self, sources: Sources) -> dict[int, Agent]:
@@ -123,66 +143,37 @@ class _Job:
                 sources.leave_out(run.path, f"It is not in the player: {error}")
         return agents
 
-    def clip(self, sources: Sources, agents: dict[int, Agent], player: int) -> dict[str, Any]:
-        """Record one agent at play, observed by all."""
-        agent, label = agents[player], sources.labels[player]
-        title = f"{sources.runs[player].game}, played by {label}"
-        with ProgressDisplay(title, self.steps * (1 + len(agents)), "playing ...") as display:
-            clip = play(agent, self.steps, self.seed, self.greedy, lambda done: display.count(done, "steps"))
-            observers = []
-            for place, (number, each) in enumerate(agents.items(), start=1):
-                before = place * self.steps
-                observers.append(
-                    observed(
-                        agent_id(number),
-                        each,
-                        clip,
-                        self.methods,
-                        lambda done, b=before: display.count(b + done, "steps"),
-                    )
-                )
-        recording = Recording(
-            id=f"c{player + 1}",
-            label=title,
-            description=_description(agent, label, self.seed, self.greedy, len(agents)),
-            game=sources.runs[player].game,
-            player=agent_id(player),
-            seed=self.seed,
-            greedy=self.greedy,
-            clip=clip,
+
+def _trials(dataset: Dataset, sources: Sources, numbers: Sequence[int]) -> tuple[Trial, ...]:
+    """The trials of the runs' games that are asked for; UserError where there is none."""
+    games = {run.game for run in sources.runs}
+    known = [trial for trial in dataset.trials if trial.game in games]
+    if not known:
+        found = ", ".join(dataset.games()) or "no game"
+        raise UserError(f"{dataset.root} has no trials of {', '.join(sorted(games))}; it has {found}.")
+    missing = set(numbers) - {trial.id for trial in known}
+    if missing:
+        raise UserError(
+            f"{dataset.root} has no trial {', '.join(map(str, sorted(missing)))} of "
+            f"{', '.join(sorted(games))}; it has {', '.join(str(trial.id) for trial in known)}."
         )
-        return clip_record(recording, agent, observers)
+    if numbers:
+        return tuple(trial for trial in known if trial.id in numbers)
+    return tuple({trial.game: trial for trial in reversed(known)}.values())
 
 
-def _description(agent: Agent, label: str, seed: int, greedy: bool, agents: int) -> str:
-    actions = "the most probable action is taken" if greedy else "actions are sampled from its policy"
-    others = " Every agent sees the same frames; the player acts." if agents > 1 else ""
-    return (
-        f"{label} at step {agent.step:,} plays from the beginning of a game, seed {seed}; {actions}. "
-        f"◂ marks the action taken.{others}"
-    )
-
-
-def _make_evaluations(sources: Sources, games: int) -> None:
-    """Evaluate the latest checkpoint of each run that has no evaluation of it."""
-    settings = EvaluationSettings(num_envs=min(games, 16), games_per_env=-(-games // 16))
-    for run in sources.runs:
-        try:
-            step = load_agent(run.path).step
-        except UserError:
-            continue  # listed later, when the player needs it
-        if not any(each.env_step == step and each.mode == settings.mode for each in run.evaluations):
-            evaluate(run.path, settings, step)
-
-
-def _check(out: Path, steps: int, seed: int, games: int, methods: Sequence[str]) -> None:
-    """Raise UserError for impossible options."""
-    for method in methods:
-        if method not in METHODS:
-            raise UserError(f"There is no saliency method {method!r}; choose one of: {', '.join(METHODS)}.")
+def _check(out: Path, settings: Settings, games: int) -> None:
+    """UserError for options that cannot work."""
+    for kind, names, known in (
+        ("saliency method", settings.methods, tuple(METHODS)),
+        ("target", settings.targets, TARGETS),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError(f"There is no {kind} {name!r}; choose one of: {', '.join(known)}.")
     for name, value, low, high in (
-        ("steps", steps, 0, MAX_STEPS),
-        ("seed", seed, 0, 2**31 - 1),
+        ("steps", settings.steps, 0, MAX_STEPS),
+        ("seed", settings.seed, 0, 2**31 - 1),
         ("games", games, 1, 100_000),
     ):
         if not low <= value <= high:
@@ -192,10 +183,19 @@ def _check(out: Path, steps: int, seed: int, games: int, methods: Sequence[str])
 
 
 def _command(
-    runs: Sequence[Path], out: Path, steps: int, seed: int, greedy: bool, methods: Sequence[str]
+    runs: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    atari_head: Path | None,
+    trials: Sequence[int],
+    records: Sequence[Path],
 ) -> str:
-    words = ["fls", "report", *map(str, runs), "-o", str(out), "--steps", str(steps), "--seed", str(seed)]
-    return shlex.join([*words, *["--greedy"] * greedy, "--methods", *methods])
+    words = ["fls", "report", *map(str, runs), "-o", str(out)]
+    words += ["--steps", str(settings.steps), "--seed", str(settings.seed), *["--greedy"] * settings.greedy]
+    words += ["--methods", *settings.methods, "--targets", *settings.targets]
+    words += ["--atari-head", str(atari_head)] if atari_head else []
+    words += ["--trials", *map(str, trials)] if trials else []
+    return shlex.join([*words, *(["--records", *map(str, records)] if records else [])])
 
 
 def _file_name(game: str, taken: set[str]) -> str:

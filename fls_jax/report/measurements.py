@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from fls_jax.benchmark.results import UNTRAINED
 from fls_jax.report.page import shown
 from fls_jax.report.sources import Source
 from fls_jax.report.tables import Cell, cell, column, row, table
@@ -24,37 +25,41 @@ _SHOWN = (
 
 
 def attention_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
-    """Is the map used? Whole games with the map replaced."""
+    """Is the map used? Whole games with another map in its place: a table a run and checkpoint."""
     columns = [
-        column("agent", "agent", "text"),
         column("map", "map", "text"),
         column("games", "games"),
-        column("mean", "mean return"),
-        column("difference", "minus trained", meaning="With its 95% interval over games"),
+        column("mean", "mean return", meaning="With its 95% interval over games"),
+        column("difference", "minus trained", meaning="Over the same games, with its 95% interval"),
         column("kl", "KL (nats)", meaning="Of the policy from the trained one, mean over frames"),
+        column("value", "change of value", meaning="Mean over frames of its absolute value"),
     ]
-    rows = []
-    for run, label in zip(runs, labels, strict=True):
-        for content in run.attention:
-            for name, values in content["replacements"].items():
-                kind = "agent" if name == "trained" else "control"
-                rows.append(row({"agent": cell(f"{run.game}, {label}"), **_replaced(name, values)}, kind))
-    if not rows:
-        return []
     note = (
-        "The same agent plays whole games with its map replaced. A difference whose interval contains 0 is "
+        "The same agent plays the same games with its map replaced. Where the interval of a difference "
+        "holds 0, these games do not tell the two apart."
     )
-    note += "not significant."
-    return [table("replacement", "Is the map used?", columns, rows, "measurements", [note])]
+    found = []
+    for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        for content in run.attention:
+            rows = [
+                row(_replaced(name, values), "agent" if name == "trained" else "control")
+                for name, values in content["replacements"].items()
+            ]
+            title = f"Is the map used? {run.game}, {label}, step {content['env_step']:,}"
+            found.append(
+                table(f"replacement-{number}-{len(found)}", title, columns, rows, "overview", [note])
+            )
+    return found
 
 
 def _replaced(name: str, values: dict[str, Any]) -> dict[str, Cell]:
     return {
         "map": cell("as trained" if name == "trained" else shown(name)),
         "games": cell(values["games"]),
-        "mean": cell(values["mean"]),
+        "mean": cell(values["mean"], *(values.get("interval_95") or (None, None))),
         "difference": cell(values.get("difference"), *values.get("difference_interval_95", (None, None))),
         "kl": cell(values["kl"].get("mean")),
+        "value": cell(values["value_change"].get("mean")),
     }
 
 
@@ -63,9 +68,9 @@ def saliency_tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any
     found = []
     for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
         for name, scores in run.saliency.items():
-            pairs = scores[["agent", "target"]].drop_duplicates()
-            for agent, target in zip(pairs["agent"], pairs["target"], strict=True):
-                part = scores[(scores["agent"] == agent) & (scores["target"] == target)]
+            agents = scores["agent"].str.removesuffix(f" {UNTRAINED}")
+            for agent, target in dict.fromkeys(zip(agents, scores["target"], strict=True)):
+                part = scores[(agents == agent) & (scores["target"] == target)]
                 what = f"frames {name}, {shown(agent)}, target {shown(target)}"
                 title = f"Saliency methods: {run.game}, {label}, {what}"
                 found.append(_saliency_table(f"saliency-{number}-{len(found)}", title, part))
@@ -78,7 +83,8 @@ def _saliency_table(name: str, title: str, scores: pd.DataFrame) -> dict[str, An
     columns += [column(m, label, better=better, meaning=meaning) for m, label, better, meaning in metrics]
     cells: dict[str, dict[str, Cell]] = {}
     for each in scores.to_dict("records"):
-        own = cells.setdefault(each["method"], {"method": cell(shown(each["method"]))})
+        method = each["method"] + f", {UNTRAINED}" * each["agent"].endswith(UNTRAINED)
+        own = cells.setdefault(method, {"method": cell(shown(method))})
         own[each["metric"]] = cell(each["value"], each["low"], each["high"])
     wanted = {"method", *(metric for metric, *_ in metrics)}
     rows = [
@@ -103,4 +109,6 @@ def _kind(method: str) -> str:
     if " - " in method:
         return "difference"
     known = METHODS.get(method)
+    if method.endswith(UNTRAINED):
+        return "control"
     return "control" if known is not None and known.family == "control" else "agent"

@@ -63,18 +63,24 @@ def bookmarks(
     """Bookmarks in order of time: {frame, kind, text}. change: of the policy without the map, if any."""
     found = [_mark(t, "highest", f"highest advantage ({advantage[t]:+.2f})") for t in peaks(advantage, 2)]
     found += [_mark(t, "lowest", f"lowest advantage ({advantage[t]:+.2f})") for t in peaks(-advantage, 2)]
+    found += highlights(logits, change)
+    for t in np.flatnonzero(ends):
+        over = t + 1 < len(games) and games[t + 1] > games[t]
+        found.append(_mark(int(t), "life", "game over" if over else "life lost"))
+    return sorted(found, key=lambda mark: mark["frame"])
+
+
+def highlights(logits: np.ndarray, change: np.ndarray | None = None) -> list[dict[str, Any]]:
+    """Bookmarks where the choice matters, and where it depends on the map most; see `bookmarks`."""
     weight = importance(logits)
-    found += [
+    found = [
         _mark(t, "highlight", f"choice matters (logits span {weight[t]:.1f})")
         for t in peaks(weight, HIGHLIGHTS)
     ]
     if change is not None:
         words = "depends on the map (policy changes by"
         found += [_mark(t, "depends", f"{words} {change[t]:.0%})") for t in peaks(change, 2)]
-    for t in np.flatnonzero(ends):
-        over = t + 1 < len(games) and games[t + 1] > games[t]
-        found.append(_mark(int(t), "life", "game over" if over else "life lost"))
-    return sorted(found, key=lambda mark: mark["frame"])
+    return found
 
 
 def _mark(frame: int, kind: str, text: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ METRICS = {
 
 def tables(runs: list[Source], labels: list[str]) -> list[dict[str, Any]]:
     """All tables of a report."""
-    makers = (training_table, evaluation_tables, attention_tables, saliency_tables, gaze_tables)
+    makers = (training_table, evaluation_tables, attention_tables, gaze_tables, saliency_tables)
     return [table for maker in makers for table in maker(runs, labels)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,9 @@ class Source:
 
     @property
     def env_step(self) -> int:
-        """The last step of the record; for a shipped agent, its step."""
-        if self.history:
-            return self.history[-1]["env_step"]
-        return int((self.details.get("pretrained") or {}).get("env_step", 0))
+        """Where the record ends; of a shipped agent, its step."""
+        shipped = self.details.get("pretrained") or {}
+        return int(shipped.get("env_step") or (self.history[-1]["env_step"] if self.history else 0))
 
 
 @dataclass
@@ -88,10 +87,11 @@ class Sources:
         return labels
 
 
-def read_sources(roots: Iterable[Path]) -> Sources:
-    """Read run folders, or all run folders below folders. Raises UserError if no run can be read.
+def read_sources(roots: Iterable[Path], records: Iterable[Path] = ()) -> Sources:
+    """Read run folders, or all below folders that hold some; UserError where nothing can be read.
 
-    A run with a damaged config.json or record is left out; a damaged evaluation or gaze summary only itself.
+    A damaged config.json or record leaves its run out, a damaged evaluation or gaze summary only itself.
+    records: folders that hold run folders; a run without a record gets that of the same configuration there.
     """
     found, seen = Sources(), set()
     for root in roots:
@@ -108,8 +108,42 @@ def read_sources(roots: Iterable[Path]) -> Sources:
         raise UserError(
             f"There is no run to report ({reasons}): name run folders, or folders that hold run folders."
         )
+    found.runs = _with_records(found, list(records))
     found.runs.sort(key=lambda run: (run.game, run.network, run.config.seed, str(run.path)))
     return found
+
+
+def _with_records(found: Sources, roots: list[Path]) -> list[Source]:
+    """The runs, those without a record with what another folder has of the same training."""
+    known: dict[TrainConfig, Source] = {}
+    for path in (path for root in roots for path in find_runs(root)):
+        try:
+            config = TrainConfig.from_json(RunFolder(path).read_config(), str(RunFolder(path).config_file))
+            if any(run.config == config and not run.history for run in found.runs):
+                known.setdefault(config, _read(RunFolder(path), found))
+        except UserError as error:
+            found.leave_out(path, str(error))
+    return [_joined(run, known[run.config]) if run.config in known else run for run in found.runs]
+
+
+def _joined(run: Source, record: Source) -> Source:
+    """A run without a record, with the record and the results of its training that lie elsewhere.
+
+    Evaluations that it was shipped with are not listed twice.
+    """
+    if run.history:
+        return run
+    shipped = (run.details.get("pretrained") or {}).get("evaluations", [])
+    more = [] if shipped else record.evaluations
+    return replace(
+        run,
+        history=[row for row in record.history if row["env_step"] <= (run.env_step or row["env_step"])],
+        sessions=record.sessions,
+        evaluations=[*run.evaluations, *more],
+        gaze=run.gaze or record.gaze,
+        attention=run.attention or record.attention,
+        saliency=run.saliency or record.saliency,
+    )
 
 
 def _read(folder: RunFolder, sources: Sources) -> Source:

@@ -158,7 +158,17 @@ def blank_clip(attention):
     zeros = np.zeros(steps)
     black = [zlib.compress(bytes(size)) for size in (210 * 160 * 3, 4 * 84 * 84)]
     whole, never = zeros.astype(int), zeros.astype(bool)
-    numbers = (zeros[:, None], zeros, zeros, whole, zeros, whole + 1, zeros, never)
+    numbers = (
+        zeros[:, None],
+        zeros,
+        zeros,
+        whole,
+        zeros,
+        whole + 1,
+        zeros,
+        never,
+        np.zeros((steps, 128), np.uint8),
+    )
     return Clip(*([b] * steps for b in black), attention, *numbers)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 from scipy.special import softmax
+from skimage.measure import block_reduce
 
 import fls_jax
 from fls_jax.cli import parse, run
@@ -17,7 +19,8 @@ from fls_jax.film.job import play
 from fls_jax.report.document import schema
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report
-from tests.experiments.folders import write_evaluation
+from fls_jax.runs.record import pack
+from tests.experiments.folders import write_evaluation, write_gaze
 from tests.oracles import networks as oracle
 from tests.report.conftest import SEED, STEPS, document_of
 from tests.report.runs import STEP, write_agent
@@ -190,18 +193,6 @@ def test_a_site_has_a_page_a_game_and_an_index(tmp_path):
     assert len(tables(index)["evaluation"]["rows"]) == 3
 
 
-def test_make_plays_the_evaluation_that_is_missing(tmp_path):
-    folder = write_agent(tmp_path / "run", "cnn_sparse_fls_pool", [1])
-    (folder / "evaluation" / f"{STEP}-standard.json").unlink()
-    edit_config(folder, max_episode_steps=27000)
-    report([folder], tmp_path / "r.html", steps=0, make=True, games=2)
-    result = json.loads((folder / "evaluation" / f"{STEP}-standard.json").read_text())
-    assert len(result["games"]) == 2
-    before = (folder / "evaluation" / f"{STEP}-standard.json").read_bytes()
-    report([folder], tmp_path / "r.html", steps=0, make=True, games=2)
-    assert (folder / "evaluation" / f"{STEP}-standard.json").read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -267,15 +258,64 @@ def test_what_if_is_the_agent_with_another_map(document, clip, pair):
 def test_maps_of_other_methods_are_recorded_where_asked_for(pair, tmp_path):
     (path,) = report(pair[:1], tmp_path / "r.html", steps=5, seed=SEED, methods=("attention", "gradient"))
     (record,) = document_of(path)["clips"][0]["observers"][0]["maps"]
+    assert (record["id"], record["method"], record["target"]) == ("gradient-action", "gradient", "action")
     agent = fls_jax.load_agent(pair[0])
     clip = play(agent, 5, SEED)
     seen = np.stack([np.moveaxis(clip.observation(t), 0, -1) for t in range(5)])
-    expected = agent.saliency(seen, "gradient")
     stored = unpacked_pictures(record["values"])
     values = record["low"] + (record["high"] - record["low"]) * stored / np.iinfo(stored.dtype).max
-    np.testing.assert_allclose(values, expected, atol=(record["high"] - record["low"]) / 254)
+    expected = block_reduce(agent.saliency(seen, "gradient"), (1, 3, 3), np.mean)
+    np.testing.assert_allclose(values, expected, atol=(record["high"] - record["low"]) / 500)
+    painted = oracle.paint(values, *(record["fields"][name] for name in ("size", "stride", "padding")))
+    assert painted.shape == (5, 84, 84)  # every value on the nine pixels that it is the mean of
+    np.testing.assert_allclose(block_reduce(painted, (1, 3, 3), np.max), values)
+    assert record["maximum"] == pytest.approx(np.abs(expected).max(), rel=1e-5)
     with pytest.raises(UserError, match="no saliency method 'tea leaves'"):
         report(pair, tmp_path / "r.html", methods=("tea leaves",))
+
+
+def test_every_target_that_a_method_explains_has_a_map(pair, tmp_path):
+    options = {"methods": ("attention", "gradient", "sarfa", "centre"), "targets": ("action", "value")}
+    (path,) = report(pair, tmp_path / "r.html", steps=2, seed=SEED, **options)
+    found = document_of(path)
+    jsonschema.validate(found, schema())
+    baseline, attentive = ([m["id"] for m in each["maps"]] for each in found["clips"][0]["observers"])
+    assert baseline == ["gradient-action", "gradient-value", "sarfa-action", "centre"]
+    assert attentive == ["attention", *baseline]
+    agent, clip = fls_jax.load_agent(pair[0]), play(fls_jax.load_agent(pair[0]), 2, SEED)
+    seen = np.stack([np.moveaxis(clip.observation(t), 0, -1) for t in range(2)])
+    for record, target in zip(found["clips"][0]["observers"][0]["maps"], ("action", "value"), strict=False):
+        expected = block_reduce(agent.saliency(seen, "gradient", target), (1, 3, 3), np.mean)
+        stored = unpacked_pictures(record["values"]) / 255
+        values = record["low"] + (record["high"] - record["low"]) * stored
+        np.testing.assert_allclose(values, expected, atol=(record["high"] - record["low"]) / 500)
+    assert parse(found["made"]["command"].split()[1:]).targets == ("action", "value")
+    with pytest.raises(UserError, match="no target 'tea'"):
+        report(pair, tmp_path / "r.html", targets=("tea",))
+
+
+def test_a_shipped_agent_finds_its_record(tmp_path):
+    folder = write_agent(tmp_path / "shipped", "cnn_sparse_fls_pool", [1, 2])
+    record = write_agent(tmp_path / "records/one", "cnn_sparse_fls_pool", [5, 6])
+    write_agent(tmp_path / "records/two", "cnn_sparse_fls_pool", [7, 8], seed=4)
+    write_gaze(record, {"model": {"nss": 0.5}}, STEP)
+    pack(record / "metrics.jsonl", record / "metrics.jsonl.gz")
+    (record / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").unlink()
+    shutil.rmtree(folder / "evaluation")
+    known = json.loads((record / "evaluation" / f"{STEP}-standard.json").read_text())["summary"]
+    evaluation = {"environment": "Breakout", "greedy": False, "summary": known}
+    edit_config(folder, pretrained={"env_step": 20 * 1024, "evaluations": [evaluation]})
+    (path,) = report([folder], tmp_path / "r.html", steps=0)
+    assert document_of(path)["curves"] == []
+    (path,) = report([folder], tmp_path / "r.html", steps=0, records=[tmp_path / "records"])
+    found = document_of(path)
+    (curve,) = found["curves"]
+    assert (curve["env_step"][-1], curve["mean"][-1]) == (20 * 1024, 20 + 3)  # no further than the agent
+    (row,) = tables(found)["evaluation"]["rows"]  # what it was shipped with, once
+    assert row["cells"]["mean"]["value"] == 5.5
+    assert any(name.startswith("gaze") for name in tables(found))
+    assert parse(found["made"]["command"].split()[1:]).records == (tmp_path / "records",)
 
 
 def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
@@ -286,6 +326,7 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
         "agent,method,target,metric,value,low,high,n\n"
         "me,gradient,action,lift:ball,3,2.5,3.5,10\nme,gradient,action,ssim:conv1,0.1,,,10\n"
         "me,random,action,lift:ball,1,0.9,1.1,10\nme,gradient - random,action,lift:ball,2,1.5,2.5,10\n"
+        "me untrained,gradient,action,lift:ball,2,1.8,2.2,10\n"
     )
     (folder / "saliency" / "bad").mkdir()
     (folder / "saliency" / "bad" / "scores.csv").write_text("a,b\n1,2\n")
@@ -304,7 +345,7 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
     (path,) = report([folder], tmp_path / "r.html", steps=0)
     found = document_of(path)
     jsonschema.validate(found, schema())
-    used = tables(found)["replacement"]
+    used = tables(found)["replacement-0-0"]
     assert texts(used, "map") == ["as trained", "mean"]
     assert used["rows"][1]["cells"]["difference"] == {"value": -7, "low": -9, "high": -5}
     compared = next(table for name, table in tables(found).items() if name.startswith("saliency"))
@@ -312,6 +353,7 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
         ("agent", 3),
         ("control", 1),
         ("difference", 2),
+        ("control", 2),  # the same method on the untrained network
     ]
     assert compared["rows"][0]["cells"]["lift:ball"]["best"] is True
     assert "bad" in found["problems"][0]["path"]

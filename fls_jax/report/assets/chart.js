@@ -3,7 +3,7 @@
 import { h, number, svg } from "./dom.js";
 
 const WIDTH = 640, HEIGHT = 300;
-const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 42;
+const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 28;
 
 /** A figure of curves: [{label, note, colour, env_step, mean, low, high}], low and high null for one seed. */
 export function curveChart(title, curves, unit) {
@@ -15,7 +15,7 @@ export function curveChart(title, curves, unit) {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img",
     "aria-label": `${title}: ${unit} over agent steps; ${curves.map(lastOf).join("; ")}`,
   });
-  picture.append(axes(x, y, unit), ...curves.map((curve) => line(curve, x, y)));
+  picture.append(axes(x, y), ...curves.map((curve) => line(curve, x, y)));
   const cursor = svg("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
   picture.append(cursor);
   const reading = h("p", { class: "reading" }, "Point at the curves to read them.");
@@ -23,7 +23,7 @@ export function curveChart(title, curves, unit) {
     const box = picture.getBoundingClientRect();
     read(curves, x.inverse(((event.clientX - box.left) / box.width) * WIDTH), x, cursor, reading);
   });
-  return h("figure", {}, h("figcaption", {}, h("strong", {}, title)), legend(curves), picture, reading);
+  return h("figure", {}, h("figcaption", {}, h("strong", {}, title), `: ${unit} over agent steps`), legend(curves), picture, reading);
 }
 
 function scale(low, high, from, to) {
@@ -53,21 +53,17 @@ function steps(value) {
   return value >= 1e6 ? `${number(value / 1e6)}M` : value >= 1e3 ? `${number(value / 1e3)}k` : number(value);
 }
 
-function axes(x, y, unit) {
+function axes(x, y) {
   const group = svg("g", { class: "axes" });
   for (const value of ticks(y.low, y.high, 5)) {
     group.append(
       svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
-      svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, number(value)),
+      svg("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, Math.abs(value) >= 1e4 ? steps(value) : number(value)),
     );
   }
   for (const value of ticks(x.low, x.high, 5)) {
     group.append(svg("text", { x: x(value), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, steps(value)));
   }
-  group.append(
-    svg("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "agent steps"),
-    svg("text", { transform: `translate(13 ${(HEIGHT - BOTTOM + TOP) / 2}) rotate(-90)`, "text-anchor": "middle" }, unit),
-  );
   return group;
 }
 

@@ -31,7 +31,10 @@ export class Clip {
   async unpackMarks() {
     const { gaze, boxes } = this.record;
     this.gaze = gaze && { offsets: await unpack(gaze.offsets), points: await unpack(gaze.points) };
-    this.boxes = boxes && { names: boxes.names, places: await unpack(boxes.places) };
+    this.boxes = boxes && {
+      names: boxes.names, kinds: [...new Set(boxes.names)], from: boxes.from,
+      places: await new Pictures(boxes.places).all(),
+    };
   }
 
   /** Fill rgba uint8 [4 n] with the screen at t; false where it is not loaded. */
@@ -59,12 +62,12 @@ export class Clip {
     return points;
   }
 
-  /** Objects at t: [{name, box: [x, y, width, height]}] in pixels of the screen. */
-  boxesAt(t) {
-    if (!this.boxes) return [];
+  /** Objects of these kinds at t: [{name, box: [x, y, width, height]}] in pixels of the screen. */
+  boxesAt(t, kinds) {
+    if (!this.boxes || !kinds.length) return [];
     const { names, places } = this.boxes;
     const at = (i) => places.subarray(4 * (t * names.length + i), 4 * (t * names.length + i) + 4);
-    return names.map((name, i) => ({ name, box: at(i) })).filter(({ box }) => !Number.isNaN(box[0]));
+    return names.map((name, i) => ({ name, box: at(i) })).filter(({ name, box }) => box[2] && kinds.includes(name));
   }
 }
 

@@ -19,7 +19,7 @@ export class Player {
     this.clips = new Map(report.clips.map((clip) => [clip.id, new Clip(clip, this.agents)]));
     this.state = {
       clip: report.clips[0].id, frame: 0, views: [], show: "overlay", opacity: 1, shared: true,
-      perFrame: false, gaze: true, boxes: false, region: null, instead: null, speed: 1,
+      perFrame: false, gaze: true, boxes: [], region: null, instead: null, speed: 1,
     };
     this.views = [];
     this.playing = false;
@@ -80,6 +80,7 @@ export class Player {
     await Promise.all(this.views.map((view, i) => view.set(state.views[i])));
     const names = [...new Set(this.views.flatMap((view) => [...view.observer.replacements.keys()]))];
     if (!names.includes(state.instead)) state.instead = names[0] ?? null;
+    state.boxes = state.boxes.filter((kind) => clip.boxes?.kinds.includes(kind));
     this.viewsBox.replaceChildren(...this.views.map((view) => view.element));
     this.viewsBox.dataset.views = this.views.length;
     this.addButton.disabled = this.views.length >= MOST_VIEWS;
@@ -124,7 +125,7 @@ export class Player {
   redraw() {
     const { clip, state, views } = this;
     this.timelines.set(seriesOf(clip, views, state), clip.steps);
-    this.whatIf.set(views, state.instead);
+    this.whatIf.set(views, state.instead, clip);
     views.forEach((view) => view.drawScale(this.maximumOf(view)));
     views.forEach((view) => view.describe(state.frame));
     this.seek(state.frame);
@@ -158,7 +159,8 @@ export class Player {
     this.whatIf.at(t, clip);
     this.bar.value = t;
     const seconds = (t / clip.record.fps).toFixed(1);
-    this.time.textContent = `frame ${t + 1} of ${clip.steps}, ${seconds} s, return ${clip.returns[t]}`;
+    const earned = clip.returns ? `, return ${clip.returns[t]}` : "";
+    this.time.textContent = `frame ${t + 1} of ${clip.steps}, ${seconds} s${earned}`;
     this.bar.setAttribute("aria-valuetext", this.time.textContent);
     this.drawn = t;
     if (!this.playing) this.settle();
@@ -251,12 +253,12 @@ export class Player {
     this.shared = tick("one scale for views of the same map", true, (shared) => this.change({ shared }));
     this.perFrame = tick("scale each frame by itself", false, (perFrame) => this.change({ perFrame }));
     this.gaze = tick("human gaze", true, (gaze) => this.change({ gaze }));
-    this.boxes = tick("objects", false, (boxes) => this.change({ boxes }));
+    this.boxes = h("fieldset", { class: "kinds" });
     return h(
       "div", { class: "look" },
       h("fieldset", { class: "shows" }, h("legend", {}, "Show"), this.shows.map(({ element }) => element)),
       h("label", { class: "choice" }, h("span", {}, "Opacity"), this.opacity),
-      this.shared.element, this.perFrame.element, this.gaze.element, this.boxes.element,
+      this.shared.element, this.perFrame.element, this.gaze.element, this.boxes,
     );
   }
 
@@ -303,6 +305,22 @@ export class Player {
     if (ahead.length) this.nudge((direction > 0 ? ahead[0] : ahead.at(-1)) - this.state.frame);
   }
 
+  /** A box to tick for every kind of object: its boxes are drawn, and the map's mass on it over time. */
+  fillKinds() {
+    const { clip, state } = this;
+    this.boxes.hidden = !clip.boxes;
+    if (!clip.boxes || this.kindsOf === clip) {
+      this.kinds?.forEach(({ kind, input }) => (input.checked = state.boxes.includes(kind)));
+      return;
+    }
+    this.kindsOf = clip;
+    this.kinds = clip.boxes.kinds.map((kind) => ({ kind, ...tick(kind, state.boxes.includes(kind), (on) => this.change({
+      boxes: clip.boxes.kinds.filter((each) => (each === kind ? on : this.state.boxes.includes(each))),
+    })) }));
+    const from = clip.boxes.from === "memory" ? "from the emulator's memory" : "what moves, from pixels";
+    this.boxes.replaceChildren(h("legend", {}, `Objects, ${from}`), ...this.kinds.map(({ element }) => element));
+  }
+
   fillControls() {
     const { clip, state } = this;
     this.bar.max = clip.steps - 1;
@@ -313,7 +331,8 @@ export class Player {
     this.shared.input.checked = state.shared;
     this.perFrame.input.checked = state.perFrame;
     this.gaze.element.hidden = !clip.gaze;
-    this.boxes.element.hidden = !clip.boxes;
+    this.gaze.input.checked = state.gaze;
+    this.fillKinds();
     this.regionInputs.forEach((input, i) => (input.value = state.region ? state.region[i] : ""));
     this.bookmarks.replaceChildren(...clip.record.bookmarks.map(({ frame, kind, text }) => h("li", {}, h(
       "button", { type: "button", class: `bookmark ${kind}`, onclick: () => this.nudge(frame - this.state.frame) },

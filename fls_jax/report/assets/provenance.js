@@ -26,7 +26,7 @@ function agentDetails(agent) {
       ["network", agent.description],
       ...training,
     ]),
-    h("h4", {}, "Configuration"),
+    h("h3", {}, "Configuration"),
     facts(Object.entries(agent.config).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)])),
   );
 }

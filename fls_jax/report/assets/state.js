@@ -15,6 +15,8 @@ export function readHash(hash) {
   if (given.has("opacity") && opacity >= 0 && opacity <= 1) state.opacity = opacity;
   if (given.has("shared")) state.shared = given.get("shared") === "1";
   if (given.has("each")) state.perFrame = given.get("each") === "1";
+  if (given.has("gaze")) state.gaze = given.get("gaze") === "1";
+  if (given.has("boxes")) state.boxes = given.get("boxes").split(",").filter(Boolean);
   if (given.has("instead")) state.instead = given.get("instead");
   const region = (given.get("region") ?? "").split(",").map(Number);
   if (region.length === 4 && region.every((n) => Number.isInteger(n) && n >= 0 && n <= 210)) state.region = region;
@@ -38,6 +40,8 @@ export function writeHash(state) {
   words.set("opacity", state.opacity);
   words.set("shared", state.shared ? 1 : 0);
   words.set("each", state.perFrame ? 1 : 0);
+  words.set("gaze", state.gaze ? 1 : 0);
+  if (state.boxes.length) words.set("boxes", state.boxes.join(","));
   if (state.instead) words.set("instead", state.instead);
   if (state.region) words.set("region", state.region.join(","));
   return `#${words}`;

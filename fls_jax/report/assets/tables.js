@@ -70,10 +70,10 @@ function tableRow(row, columns) {
 function shown(cell, column) {
   if (cell.value === undefined || cell.value === null) return name(cell.text ?? "–");
   const parts = [h("span", {}, number(cell.value, column.digits ?? 3))];
+  if (cell.best) parts.push(h("span", { class: "mark", title: "best: its interval lies beyond every other's" }, " ★"));
   if (cell.low !== undefined && cell.low !== null) {
     parts.push(h("small", {}, ` ${number(cell.low, column.digits ?? 3)} to ${number(cell.high, column.digits ?? 3)}`));
   }
-  if (cell.best) parts.push(h("span", { class: "mark", title: "best: its interval lies beyond every other's" }, " ★"));
   if (cell.note) parts.push(h("small", { class: "aside" }, ` ${cell.note}`));
   return parts;
 }

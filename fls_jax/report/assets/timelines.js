@@ -45,12 +45,14 @@ export class Timelines {
     for (const { values, view } of lines) {
       picture.append(svg("path", { class: `line view-${view}`, d: path(values, low, high) }));
     }
-    return h(
+    const row = h(
       "div", { class: "row" },
       h("span", { class: "label", title: meaning }, label),
       h("div", { class: "plot" }, picture, h("span", { class: "high" }, number(high)), h("span", { class: "low" }, number(low))),
       h("span", { class: "values" }, cells),
     );
+    row.style.setProperty("--values", cells.length);
+    return row;
   }
 
   /** Move the playhead to t and tell the numbers there. */

@@ -43,11 +43,20 @@ export class View {
     const { clip, agents } = this.player;
     const choose = (change) => this.player.changeView(this.index, { ...this.view, ...change });
     const people = [...clip.observers.keys()].map((id) => [id, agents.get(id).label]);
-    const maps = [...this.observer.maps.values()].map((map) => [map.record.id, map.record.label]);
+    const maps = [...this.observer.maps.values()].map(({ record }) => record);
+    const methods = [...new Map(maps.map(({ method, label }) => [method, label]))];
+    const { method, target } = this.map?.record ?? {};
+    const targets = maps.filter((map) => map.method === method);
+    const chooseMethod = (chosen) => {
+      const alike = maps.filter((map) => map.method === chosen);
+      choose({ map: (alike.find((map) => map.target === target) ?? alike[0]).id });
+    };
     this.choices.replaceChildren(...[
       choice("Agent", people, this.view.agent, (agent) => choose({ agent, map: null })).element,
-      choice("Map", maps.length ? maps : [["", "none recorded"]], this.view.map ?? "", (map) => choose({ map }),
+      choice("Map", methods.length ? methods : [["", "none recorded"]], method ?? "", chooseMethod,
         { disabled: !maps.length }).element,
+      target ? choice("Of the", targets.map((map) => [map.id, map.target]), this.view.map,
+        (map) => choose({ map })).element : null,
       this.index ? h("button", {
         type: "button", class: "close", "aria-label": `Remove view ${this.index + 1}`,
         onclick: () => this.player.removeView(this.index),
@@ -106,7 +115,8 @@ export class View {
       marks.push(element);
     };
     if (state.gaze) clip.gazeAt(t).forEach(([x, y]) => place(h("i", { class: "gaze" }), [x - 2, y - 2, 4, 4]));
-    if (state.boxes) clip.boxesAt(t).forEach(({ name: text, box }) => place(h("i", { class: "box" }, h("b", {}, text)), box));
+    const named = clip.boxes?.kinds.length > 1;
+    clip.boxesAt(t, state.boxes).forEach(({ name: kind, box }) => place(h("i", { class: "box" }, named ? h("b", {}, kind) : null), box));
     if (state.region) place(h("i", { class: "region" }), state.region);
     this.marks.replaceChildren(...marks);
   }
@@ -122,7 +132,7 @@ export class View {
       ghost.hidden = !other;
       text.textContent = percent(policy[i]);
       row.classList.toggle("best", i === best);
-      row.classList.toggle("taken", i === clip.actions[t]);
+      row.classList.toggle("taken", i === clip.actions?.[t]);
     });
     const area = this.map && this.observer.areas.get(this.map.record.id);
     this.setNumbers([
@@ -162,13 +172,18 @@ export class View {
     this.scaleText.textContent = `${signed ? number(-maximum) : 0} to ${number(maximum)}`;
   }
 
+  get mapName() {
+    const { label, target } = this.map.record;
+    return target ? `${label} of the ${target}` : label;
+  }
+
   /** What a screen reader is told of the picture; called when the film stands still. */
   describe(t) {
     const { clip, state } = this.player;
     const policy = this.observer.policy(t);
     const best = policy.indexOf(Math.max(...policy));
     const { actions, label } = this.observer.agent;
-    const map = this.map && state.show !== "original" ? `, ${this.map.record.label} as ${state.show}` : "";
+    const map = this.map && state.show !== "original" ? `, ${this.mapName} as ${state.show}` : "";
     this.canvas.setAttribute(
       "aria-label",
       `Frame ${t + 1} of ${clip.steps}${map}. ${label} prefers ${actions[best]} (${percent(policy[best])}), ` +

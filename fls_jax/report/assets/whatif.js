@@ -10,7 +10,8 @@ export class WhatIf {
   }
 
   /** Build the tables of these views. */
-  set(views, chosen) {
+  set(views, chosen, clip) {
+    this.acted = Boolean(clip.actions);
     const seen = new Set();
     this.tables = views
       .filter((view) => view.observer.replacements.size && !seen.has(view.view.agent) && seen.add(view.view.agent))
@@ -32,10 +33,10 @@ export class WhatIf {
       const pick = h("button", {
         type: "button", "aria-pressed": String((chosen ?? "") === key), onclick: () => this.choose(key || null),
       }, label);
-      const row = h("tr", {}, h("th", { scope: "row" }, pick), parts.best, parts.taken, parts.value, parts.change);
+      const row = h("tr", {}, h("th", { scope: "row" }, pick), parts.best, this.acted ? parts.taken : null, parts.value, parts.change);
       return { key, parts, row };
     });
-    const head = ["map", "most probable", "P(action taken)", "value", "change of policy"];
+    const head = ["map", "most probable", ...(this.acted ? ["P(action taken)"] : []), "value", "change of policy"];
     const element = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `What if, ${observer.agent.label}` },
       h("table", {}, h("caption", {}, name(observer.agent.label)),
         h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col" }, text)))),
@@ -51,7 +52,7 @@ export class WhatIf {
         const policy = observer.policy(t, key || null);
         const best = policy.indexOf(Math.max(...policy));
         parts.best.textContent = `${observer.agent.actions[best]} ${percent(policy[best])}`;
-        parts.taken.textContent = percent(policy[clip.actions[t]]);
+        parts.taken.textContent = this.acted ? percent(policy[clip.actions[t]]) : "";
         parts.value.textContent = number((replacement ?? observer).values[t]);
         parts.change.textContent = replacement ? percent(replacement.change[t]) : "";
       }
