@@ -21,8 +21,9 @@ import tyro
 from experiments.commands.command_line import run_command
 from fls_jax.agent import Agent, load_agent
 from fls_jax.errors import UserError
+from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
-from fls_jax.film.job import Clip, largest_saliency, play, views
+from fls_jax.film.job import largest_saliency, play, views
 from fls_jax.process.display import ProgressDisplay, format_steps
 from fls_jax.runs.files import part_of
 from fls_jax.saliency.projection import SCREEN

@@ -23,7 +23,6 @@ from fls_jax.benchmark.results import UNTRAINED, Measured, Results, to_table
 from fls_jax.benchmark.scores import (
     Values,
     faithfulness_scores,
-    mass_of,
     object_scores,
     replacement_scores,
     shape_scores,
@@ -34,6 +33,7 @@ from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.saliency import METHODS, Question
 from fls_jax.saliency.averages import completeness_gaps
+from fls_jax.saliency.methods import mass_of
 from fls_jax.saliency.question import CannotExplainError, Target
 
 _SLICE = 32

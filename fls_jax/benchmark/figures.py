@@ -10,10 +10,11 @@ import numpy as np
 from fls_jax.benchmark.faithfulness import DIRECTIONS
 from fls_jax.benchmark.plot import Series, lines
 from fls_jax.benchmark.results import Results
-from fls_jax.benchmark.scores import mass_of, subset
+from fls_jax.benchmark.scores import subset
 from fls_jax.film.drawing import BACKGROUND, magnify, overlay, write
 from fls_jax.runs.files import write_whole
 from fls_jax.saliency import METHODS
+from fls_jax.saliency.methods import mass_of
 from fls_jax.saliency.question import Target
 
 SHOWN = 3

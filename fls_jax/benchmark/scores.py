@@ -19,11 +19,6 @@ Values = dict[str, np.ndarray]
 """Numbers [B], one per frame, by metric; NaN if not measured or undefined."""
 
 
-def mass_of(maps: np.ndarray, family: str) -> np.ndarray:
-    """Turn signed maps into mass: absolute values of derivatives, positive parts of all others."""
-    return np.abs(maps) if family == "gradient" else np.maximum(maps, 0)
-
-
 def subset(total: int, wanted: int) -> np.ndarray:
     """Indices of at most `wanted` of `total` frames, evenly spread."""
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).astype(int))

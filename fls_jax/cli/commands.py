@@ -109,6 +109,8 @@ class Video:
     """Show the map alone beside the game."""
     attention: Annotated[str, tyro.conf.arg(metavar="NAME")] = "trained"
     """Map that multiplies the features: trained, mean, uniform, shuffled, other, constant:V."""
+    method: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD [METHOD ...]")] = ("attention",)
+    """Saliency methods to draw, side by side; docs/saliency.md lists them."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,11 @@ class Gaze:
     """Compare on the 210x160 screen, or on the agent's 84x84 input."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint to score, in agent steps."""
+    methods: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="METHOD [METHOD ...]", help_behavior_hint="(default: attention)"),
+    ] = ()
+    """Saliency methods to score beside the attention; docs/saliency.md lists them; all is every one."""
     controls: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: all controls)")] = True
     """Leave out the controls, for speed."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(optional)")] = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,64 +20,18 @@ import numpy as np
 from fls_jax.agent import Agent, load_agent
 from fls_jax.atari.pool import AtariPool
 from fls_jax.errors import UserError
+from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import AgentTile, colours, mosaic, overlay
+from fls_jax.film.methods import ATTENTION, check_methods, with_method
 from fls_jax.film.movie import Movie
 from fls_jax.film.relative import SCALE_NAMES, Relative, relative_attention
 from fls_jax.networks.replacement import TRAINED, check_name, needs_reference
 from fls_jax.process.display import ProgressDisplay
-from fls_jax.saliency.projection import DEAD, SCREEN, Protocol, project, share_of, to_screen
+from fls_jax.saliency.projection import DEAD, Protocol, project, share_of, to_screen
 
 MAX_AGENTS = 16  # 4 x 4 tiles just fit what decoders of H.264 must take (level 5.1)
 _BLOCK = 64
 _REFERENCE = 256  # steps of another game whose attention replaces the agent's
-
-
-@dataclass(frozen=True)
-class Frames:
-    """T moments of a game, kept compressed.
-
-    screens: zlib of uint8 [210, 160, 3], RGB. inputs: zlib of uint8 [4, 84, 84], the oldest frame first.
-    """
-
-    screens: list[bytes]
-    inputs: list[bytes]
-
-    def __len__(self) -> int:
-        return len(self.screens)
-
-    def screen(self, t: int) -> np.ndarray:
-        """The game's screen at step t: uint8 [210, 160, 3], RGB."""
-        return np.frombuffer(zlib.decompress(self.screens[t]), np.uint8).reshape(*SCREEN, 3)
-
-    def observation(self, t: int) -> np.ndarray:
-        """The agent's input at step t: uint8 [4, 84, 84], the oldest frame first."""
-        return np.frombuffer(zlib.decompress(self.inputs[t]), np.uint8).reshape(4, 84, 84)
-
-    def observations(self) -> np.ndarray:
-        """All inputs of the agent: uint8 [T, 4, 84, 84]."""
-        return np.stack([self.observation(t) for t in range(len(self))])
-
-
-@dataclass(frozen=True)
-class Clip(Frames):
-    """T consecutive steps of an agent, each recorded before it acted.
-
-    attention: float32 [T, h, w]. logits: float64 [T, A]. values: float32 [T]. entropies: float64 [T], of the
-    policy, in nats. actions: int64 [T]. returns: float64 [T], raw return of the game so far. games: int64
-    [T], from 1. rewards: float64 [T], raw, of the action. ends: bool [T], whether it ended a life or a game.
-    ram: uint8 [T, 128], the emulator's memory at the newest frame.
-    """
-
-    attention: np.ndarray
-    logits: np.ndarray
-    values: np.ndarray
-    entropies: np.ndarray
-    actions: np.ndarray
-    returns: np.ndarray
-    games: np.ndarray
-    rewards: np.ndarray
-    ends: np.ndarray
-    ram: np.ndarray
 
 
 def film(
@@ -93,6 +46,7 @@ def film(
     relative: Relative = "none",
     map_only: bool = False,
     attention: str = TRAINED,
+    method: Sequence[str] = (ATTENTION,),
 ) -> Path:
     """Film the agents of one or several runs of a game. Each plays its own game from the beginning.
 
@@ -108,20 +62,34 @@ def film(
         relative: draw attention minus its mean over the clip, or minus its value on the most frequent patch.
         map_only: show the map alone instead of the agent's input, and the game without saliency.
         attention: the replacement that multiplies the features (networks/replacement.py).
+        method: saliency methods to draw, of fls_jax.saliency.METHODS; a tile for each agent and method.
 
     Returns the file's path. Raises UserError for errors that the user can correct.
     """
     _check_numbers(steps, seed, fps)
+    check_methods(method)
+    if relative != "none" and tuple(method) != (ATTENTION,):
+        raise UserError("--relative is for attention: leave it or --method out.")
     agents = load_agents(runs, step)
+    if len(agents) * len(method) > MAX_AGENTS:
+        raise UserError(
+            f"{len(agents)} runs with {len(method)} methods are {len(agents) * len(method)} tiles; a film "
+            f"shows at most {MAX_AGENTS}: leave some out."
+        )
     words = [relative] * (relative != "none") + ["map"] * map_only
     words += [attention.replace(":", "-")] * (attention != TRAINED)
+    words += list(method) if tuple(method) != (ATTENTION,) else []
     out = out or default_path(Path(runs[0]), agents, protocol, greedy, words)
     if out.suffix.lower() != ".mp4":
         raise UserError(f"--out is {out}; the film is an MP4 file: give a name that ends in .mp4.")
     agents = [with_attention(agent, attention, seed) for agent in agents]
     with Movie(out, fps) as movie:
         clips = _play_all(agents, steps, seed, greedy)
-        pairs = zip(agents, clips, strict=True)
+        pairs = [
+            (agent, with_method(agent, clip, name))
+            for agent, clip in zip(agents, clips, strict=True)
+            for name in method
+        ]
         tiles = zip(*(draw(*pair, protocol, relative, map_only) for pair in pairs), strict=True)
         with ProgressDisplay(str(out), steps, "drawing ...") as display:
             for number, row in enumerate(tiles, start=1):
@@ -241,7 +209,12 @@ def play(
         report(t + 1)
     pool.close()
     assert attention is not None
-    return Clip(screens, inputs, attention, *(np.array(column) for column in zip(*rows, strict=True)))
+    logits, values, entropies, actions, returns, games, rewards, ends, ram = map(
+        np.array, zip(*rows, strict=True)
+    )
+    return Clip(
+        screens, inputs, attention, logits, values, entropies, actions, returns, games, rewards, ends, ram
+    )
 
 
 def entropy(logits: np.ndarray) -> float:
@@ -263,10 +236,11 @@ def draw(
         less = relative_attention(clip.attention, clip.observations(), agent.spec, relative)
         clip = dataclasses.replace(clip, attention=less)
     maximum, signed = largest_saliency(agent, clip, protocol), relative != "none"
-    if maximum is not None and maximum < DEAD and not signed:
+    if maximum is not None and maximum < DEAD and not signed and clip.maps is None:
         print(f"Note: the attention of {agent} has died; its saliency is below {DEAD:g} and is not drawn.")
     facts = (agent.game, f"seed {agent.config.seed}", f"{agent.step:,} steps")
     facts += () if agent.attention == TRAINED else (f"attention {agent.attention}",)
+    facts += () if clip.method == ATTENTION else (clip.method,)
     tile = AgentTile(agent.config.variant, facts, maximum, SCALE_NAMES[relative], signed)
     for t, view in enumerate(views(agent, clip, protocol, maximum)):
         numbers = (
@@ -314,17 +288,18 @@ def views(
 
 def largest_saliency(agent: Agent, clip: Clip, protocol: Protocol = "aligned") -> float | None:
     """The largest absolute value of a pixel in a clip; None for a network without attention."""
-    if agent.spec.attention is None:
+    if clip.maps is None and agent.spec.attention is None:
         return None
     return max(float(np.abs(maps).max()) for maps in _maps(agent, clip, protocol))
 
 
 def _maps(agent: Agent, clip: Clip, protocol: Protocol) -> Iterator[np.ndarray]:
     """Saliency on the input in blocks float32 [64, 84, 84]; after the clip's end it is 0."""
-    for start in range(0, len(clip.attention), _BLOCK):
-        block = clip.attention[start : start + _BLOCK]
+    source = clip.attention if clip.maps is None else clip.maps
+    for start in range(0, len(source), _BLOCK):
+        block = source[start : start + _BLOCK]
         block = np.pad(block, ((0, _BLOCK - len(block)), (0, 0), (0, 0)))  # one shape, one compilation
-        yield np.asarray(_project(block, agent.spec, protocol))
+        yield block if clip.maps is not None else np.asarray(_project(block, agent.spec, protocol))
 
 
 _project = jax.jit(project, static_argnums=(1, 2))

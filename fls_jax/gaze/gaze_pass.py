@@ -49,6 +49,7 @@ class GazeSettings:
     space: `screen` compares on 210x160, `input` on 84x84.
     step: the checkpoint; None for the latest.
     controls: also score the controls.
+    methods: saliency methods to score as well.
     """
 
     trials: tuple[int, ...] | None = None
@@ -56,6 +57,7 @@ class GazeSettings:
     space: Space = "screen"
     step: int | None = None
     controls: bool = True
+    methods: tuple[str, ...] = ()
 
 
 class Atlas:
@@ -107,7 +109,9 @@ class _Pass:
         self.dataset = atlas.dataset
         self.trials = atlas.dataset.select(agent.game, settings.trials)
         self.gaze = atlas.gaze(agent.game, settings.space) if settings.controls else None
-        self.scoring = TrialPass(agent, settings.protocol, settings.space, settings.controls)
+        self.scoring = TrialPass(
+            agent, settings.protocol, settings.space, settings.controls, settings.methods
+        )
         self.title = (
             f"{agent.game} {agent.config.variant} step {agent.step:,} {settings.protocol} {settings.space}"
         )

@@ -15,6 +15,7 @@ from fls_jax.atari_head.metadata import ALL_TRIALS, TrialFilter, canonical_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
+from fls_jax.gaze.methods import posthoc
 from fls_jax.gaze.observations import Protocol, Space
 from fls_jax.gaze.overlay import film_trial
 from fls_jax.gaze.study import make_folder, write_study
@@ -38,6 +39,7 @@ def gaze(
     video: bool = False,
     fresh: bool = False,
     trial_filter: TrialFilter = ALL_TRIALS,
+    methods: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Score runs against Atari-HEAD and print their tables. With `out`, also write a study over all runs.
 
@@ -52,6 +54,7 @@ def gaze(
             go below it.
         video: also film every scored trial, to RUN/video/<env_step>-gaze-<trial>.mp4.
         fresh: score again; earlier results are kept under another name.
+        methods: saliency methods to score beside the attention, of fls_jax.saliency.METHODS, or `all`.
         trial_filter: selects trials by how they were recorded; others are treated as absent.
 
     Raises UserError if the data set or a run cannot be used. Of several runs, those whose game is not in the
@@ -60,7 +63,7 @@ def gaze(
     if out is not None and not controls:
         raise UserError("A study shows every map beside its controls: leave out --no-controls or --out.")
     protocol = protocol or ("both" if out else "aligned")
-    settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls)
+    settings = GazeSettings(tuple(trials) or None, "aligned", space, step, controls, posthoc(methods))
     with StopFlag("this batch of frames", "trials that were written are kept") as stop:
         dataset = open_dataset(atari_head).filtered(trial_filter)
         _show_problems(dataset)

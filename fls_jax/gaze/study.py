@@ -15,12 +15,11 @@ import pandas as pd
 from fls_jax.errors import UserError
 from fls_jax.gaze.controls import CONTROLS, MODEL, UNTRAINED
 from fls_jax.gaze.scoring import HEADINGS, METRICS
-from fls_jax.statistics import paper
+from fls_jax.statistics import gaze_networks, paper
 
 OF_A_NETWORK = ("uniform", UNTRAINED)
 """Controls that depend on the network; all others are the same for all networks of a game."""
-BY_SEED = (MODEL, UNTRAINED)
-"""Maps that depend on the training's seed."""
+SHARED = tuple(name for name in CONTROLS if name not in OF_A_NETWORK)
 ANY_NETWORK = "any network"
 MAIN_METRICS = ("sauc", "nss", "kl", "kl_smoothed")
 
@@ -69,7 +68,7 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
     (mean over all runs), note (why no run has this map), paper (the published figure). Controls that are the
     same for every network are pooled over the networks, as `any network`.
     """
-    pooled = runs.assign(network=runs["network"].where(runs["map"].isin([MODEL, *OF_A_NETWORK]), ANY_NETWORK))
+    pooled = runs.assign(network=runs["network"].where(~runs["map"].isin(SHARED), ANY_NETWORK))
     pooled = pooled.assign(seed=pooled["training_seed"].where(pooled["mean"].notna()))
     groups = pooled.groupby(_CELL, sort=False)
     table = groups.agg(
@@ -79,13 +78,18 @@ def study_table(runs: pd.DataFrame) -> pd.DataFrame:
         coverage=("coverage", "mean"),
         note=("note", "min"),  # the empty note, if a run has the map
     ).reset_index()
-    table["std"] = table["std"].where(table["map"].isin(BY_SEED))
+    table["std"] = table["std"].where(table["map"].map(by_seed))
     table["paper"] = [
         paper.saliency_score(row["metric"], row["network"], row["game"]) if row["map"] == MODEL else None
         for row in table.to_dict("records")
     ]
     table["paper"] = table["paper"].astype(float)
     return table
+
+
+def by_seed(name: str) -> bool:
+    """Whether a map depends on the training's seed: the model's, its methods' and `untrained` do."""
+    return name == UNTRAINED or name not in CONTROLS
 
 
 def percent(share: float) -> str:
@@ -120,6 +124,7 @@ class Layout:
             for row in table[table["metric"] == metric].to_dict("records")
         }
         self._metric = metric
+        self._methods = [name for name in dict.fromkeys(table["map"]) if name not in (MODEL, *CONTROLS)]
         ours = list(dict.fromkeys(table["game"]))
         self.games = [*(() if only_ours else paper.SALIENCY_GAMES), *ours]
         self.games = list(dict.fromkeys(self.games))
@@ -131,17 +136,27 @@ class Layout:
             self.header += [game, "paper"] if self._with_paper else [game]
 
     def rows(self) -> list[list[str]]:
-        """The model, then its own controls, for every network; then the controls that they share."""
+        """The model, its methods and own controls, for every network; then the controls they share."""
         rows = []
         for network in self.networks:
             rows.append(self._row(network, MODEL))
             own = [
                 name
-                for name in OF_A_NETWORK
+                for name in (*self._methods, *OF_A_NETWORK)
                 if any((network, name, game) in self._cells for game in self.games)
             ]
             rows += [self._row(network, name) for name in own]
         return [*rows, *(self._row(ANY_NETWORK, name) for name in CONTROLS if name not in OF_A_NETWORK)]
+
+    def published(self) -> list[list[str]]:
+        """The row of networks that were trained on gaze; none where no figure of this metric is known."""
+        figures = [gaze_networks.gaze_network_score(self._metric, game) for game in self.games]
+        if all(figure is None for figure in figures):
+            return []
+        row = ["published", "gaze network"]
+        for figure in figures:
+            row += ["" if figure is None else f"{figure:.3f}"] + [""] * self._with_paper
+        return [row]
 
     def _row(self, network: str, name: str) -> list[str]:
         row = [network if name == MODEL or network == ANY_NETWORK else "", name]
@@ -158,7 +173,7 @@ class Layout:
             return ""
         if not cell["seeds"]:
             return f"{cell['note'] or 'undefined'} ({percent(cell['coverage'])})"
-        if name not in BY_SEED:
+        if not by_seed(name):
             return f"{cell['mean']:z.3f} ({percent(cell['coverage'])})"
         spread = f" ± {cell['std']:.3f}" if cell["seeds"] > 1 else ""
         return f"{cell['mean']:z.3f}{spread} ({cell['seeds']}; {percent(cell['coverage'])})"
@@ -172,12 +187,13 @@ def markdown(table: pd.DataFrame) -> str:
         "Each cell: mean over seeds ± sample standard deviation (number of seeds; share of frames that "
         "count); controls that do not depend on the seed have neither. Empty cells have not been run.",
         paper.SALIENCY_CAVEAT,
+        gaze_networks.SOURCE,
     ]
     for setting, part in by_setting(table):
         for metric in sorted(METRICS, key=lambda name: [*MAIN_METRICS, *METRICS].index(name)):
             layout = Layout(part, metric)
             lines += ["", f"## {HEADINGS[metric]}, {setting}", ""]
-            rows = [layout.header, ["---"] * len(layout.header), *layout.rows()]
+            rows = [layout.header, ["---"] * len(layout.header), *layout.rows(), *layout.published()]
             lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 

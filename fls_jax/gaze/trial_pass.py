@@ -25,9 +25,11 @@ from fls_jax.gaze.controls import (
     frame_differences,
     gaze_map,
     network_maps,
+    place,
     random_maps,
     uniform_map,
 )
+from fls_jax.gaze.methods import method_maps
 from fls_jax.gaze.observations import Protocol, Space, TrialObservations, map_shape
 from fls_jax.gaze.scoring import METRICS, FrameKeys, draw_other_frames, frame_keys, score_maps
 from fls_jax.metrics import smoothed_density
@@ -77,13 +79,22 @@ class TrialPass:
         protocol: the geometry with which attention is drawn, and the negatives of shuffled AUC.
         space: of maps and fixations, `screen` or `input`.
         controls: also score the controls, not only the model's map.
+        methods: saliency methods to score as well, as `gaze.methods.posthoc` gives them.
 
     Attributes:
         maps: names of the maps that are scored, in order.
     """
 
-    def __init__(self, agent: Agent, protocol: Protocol, space: Space, controls: bool = True) -> None:
-        self.maps: tuple[str, ...] = (MODEL, *CONTROLS) if controls else (MODEL,)
+    def __init__(
+        self,
+        agent: Agent,
+        protocol: Protocol,
+        space: Space,
+        controls: bool = True,
+        methods: tuple[str, ...] = (),
+    ) -> None:
+        self.maps: tuple[str, ...] = (MODEL, *methods, *(CONTROLS if controls else ()))
+        self._agent, self._methods = agent, methods
         self._spec, self._protocol, self._space = agent.spec, protocol, space
         self._agents: dict[str, Agent] = {}
         if agent.spec.attention is not None:
@@ -165,7 +176,8 @@ class TrialPass:
         """The second pass. Yields (first observation, scores float32 [M, b, 8]), fetched one batch late."""
         size = _SCORED_AT_ONCE.get(jax.default_backend(), _SCORED_AT_ONCE_ELSEWHERE)
         moving = "frame_difference" in names
-        stacks = (batch.observations for batch in observations.batches(size)) if moving else None
+        seen = moving or self._methods
+        stacks = (batch.observations for batch in observations.batches(size)) if seen else None
         negatives = Negatives(observations, attended.frames, self._protocol)
         constants = {name: jax.device_put(map_ / map_.max()) for name, map_ in fixed.items()}
         pending: tuple[int, int, Array] | None = None
@@ -174,11 +186,13 @@ class TrialPass:
             frames = attended.frames[own]
             fixations = observations.fixations(frames)
             keys = frame_keys(trial, _padded(frames, size).astype(np.int32))
+            stack = None if stacks is None else _padded(next(stacks), size)
             inputs = _Inputs(
                 {name: _padded(maps[own], size) for name, maps in attended.attention.items()},
                 {name: np.float32(peak or 1) for name, peak in attended.peaks.items()},
                 constants,
-                None if stacks is None else _padded(next(stacks), size),
+                {} if stack is None else method_maps(self._agent, stack, self._methods),
+                stack if moving else None,
                 _padded(fixations, size),
                 _padded(negatives.of(own, fixations, keys.others), size),
                 self._baseline,
@@ -229,6 +243,7 @@ class _Inputs(NamedTuple):
     attention: dict[str, np.ndarray]
     peaks: dict[str, np.float32]
     constants: dict[str, Array]
+    methods: dict[str, np.ndarray]
     stacks: np.ndarray | None
     fixations: np.ndarray
     negatives: np.ndarray
@@ -247,6 +262,7 @@ def _score(
     }
     shape = inputs.fixations.shape
     maps |= {name: jnp.broadcast_to(map_[None], shape) for name, map_ in inputs.constants.items()}
+    maps |= {name: place(each, space) for name, each in inputs.methods.items()}
     if inputs.stacks is not None:
         maps["frame_difference"] = frame_differences(inputs.stacks, space)
         maps["random"] = random_maps(inputs.keys.noise, space)

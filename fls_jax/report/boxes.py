@@ -8,7 +8,7 @@ import numpy as np
 
 from fls_jax.benchmark.objects import MOVING, moving_objects
 from fls_jax.benchmark.ram import DECODERS
-from fls_jax.film.job import Frames
+from fls_jax.film.clip import Frames
 from fls_jax.report.encoding import pictures
 from fls_jax.saliency.averages import background
 from fls_jax.saliency.projection import SCREEN

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fls_jax.agent import Agent
-from fls_jax.film.job import Frames
+from fls_jax.film.clip import Frames
 from fls_jax.networks.geometry import attention_geometry
 from fls_jax.report.encoding import packed, pictures, quantised
 from fls_jax.report.moments import effective_area

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fls_jax.agent import Agent
-from fls_jax.film.job import Clip, Frames
+from fls_jax.film.clip import Clip, Frames
 from fls_jax.report.boxes import boxes_record
 from fls_jax.report.encoding import packed, ragged, screens, unpacked
 from fls_jax.report.moments import advantages, bookmarks, highlights

@@ -11,7 +11,7 @@ import numpy as np
 from fls_jax.atari_head.archives import TrialError
 from fls_jax.atari_head.dataset import Trial
 from fls_jax.atari_head.trial import read_trial
-from fls_jax.film.job import Frames
+from fls_jax.film.clip import Frames
 from fls_jax.gaze.observations import GAZE_OFFSETS, SKIP, TrialObservations
 from fls_jax.report.maps import BATCH, Advance
 from fls_jax.saliency.projection import SCREEN

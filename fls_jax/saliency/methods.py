@@ -135,6 +135,11 @@ def find_method(name: str, parameters: dict[str, Any] | None = None) -> Method:
     return METHODS[name]
 
 
+def mass_of(maps: np.ndarray, family: str) -> np.ndarray:
+    """Turn signed maps into mass: absolute values of derivatives, positive parts of all others."""
+    return np.abs(maps) if family == "gradient" else np.maximum(maps, 0)
+
+
 def _checked(observations: Any) -> np.ndarray:
     observations, expected = np.asarray(observations), "Observations must be uint8 [B, H, W, C]"
     if observations.dtype != np.uint8:

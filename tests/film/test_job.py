@@ -26,8 +26,10 @@ from fls_jax.agent import Agent, AgentOutput
 from fls_jax.atari.pool import AtariPool
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import AgentTile, overlay
-from fls_jax.film.job import Clip, draw, entropy, film, play
+from fls_jax.film.job import draw, entropy, film, play, views
+from fls_jax.film.methods import with_method
 from fls_jax.networks.specs import network_spec
 from tests.oracles import networks as oracle
 from tests.processes import small_disk
@@ -254,7 +256,7 @@ def test_attention_that_has_died_is_drawn_empty_and_said(agent, clip, largest, c
     pictures = [next(iter(draw(agent, each))) for each in (faint, dark)]
     same = [np.array_equal(*(picture[at] for picture in pictures)) for at in (SCREEN_AT, INPUT_AT)]
     assert same == [largest < 1e-6] * 2
-    told = capsys.readouterr().out.count("has died; its saliency, below 1e-06, is drawn empty.")
+    told = capsys.readouterr().out.count("has died; its saliency is below 1e-06 and is not drawn.")
     assert told == 1 + (largest < 1e-6)
 
 
@@ -294,6 +296,10 @@ def test_the_command_line_names_every_option_and_the_film_lies_in_the_run(breako
         ({"runs": []}, "0 runs were given; a film shows 1 to 16"),
         ({"runs": ["x"] * 17}, "17 runs were given"),
         ({"runs": ["nowhere"]}, "There is no run folder nowhere"),
+        ({"method": ["lime"]}, "--method: There is no saliency method 'lime'"),
+        ({"method": []}, "--method needs at least one name"),
+        ({"method": ["gradient"], "relative": "mean"}, "--relative is for attention"),
+        ({"method": ["gradient"] * 17}, "17 tiles; a film shows at most 16"),
     ],
 )
 def test_what_cannot_be_filmed(options, message, breakout):
@@ -303,6 +309,27 @@ def test_what_cannot_be_filmed(options, message, breakout):
     assert sorted(breakout.rglob("*")) == before
 
 
+def test_methods_side_by_side(breakout, agent, tmp_path):
+    """A tile for each; what is drawn is the method's map as a share of its maximum in the clip."""
+    clip = play(agent, 5, seed=SEED)
+    seen = np.moveaxis(clip.observations(), 1, -1)
+    drawn = with_method(agent, clip, "gradient_x_input")
+    expected = np.abs(agent.saliency(seen, "gradient_x_input"))  # derivatives are drawn by their size
+    expected = expected / expected.max()
+    for view, one, frame in zip(views(agent, drawn, maximum=1.0), expected, seen, strict=True):
+        np.testing.assert_allclose(view.saliency, one, atol=1e-4)
+        np.testing.assert_array_equal(view.seen, frame[..., -1])
+    path = film(
+        [breakout], tmp_path / "two.mp4", steps=5, seed=SEED, method=["attention", "gradient_x_input"]
+    )
+    both, _ = decode(path)
+    alone, _ = decode(film([breakout], tmp_path / "one.mp4", steps=5, seed=SEED, method=["gradient_x_input"]))
+    width = alone.shape[2]
+    assert both.shape == (5, alone.shape[1], 2 * width, 3)
+    assert np.abs(both[:, :, width:].astype(int) - alone).mean() < 2
+    assert np.abs(both[:, :, :width].astype(int) - alone).mean() > 2
+
+
 def test_films_that_are_no_mp4_or_of_two_games(breakout, tmp_path):
     with pytest.raises(UserError, match=r"clip\.avi; the film is an MP4 file"):
         film([breakout], tmp_path / "clip.avi")
@@ -310,7 +337,7 @@ def test_films_that_are_no_mp4_or_of_two_games(breakout, tmp_path):
     with pytest.raises(UserError, match=r"plays Breakout and .*pong plays Pong; a film shows agents of one"):
         film([breakout, tmp_path / "pong"])
     edit_config(tmp_path / "pong", game="Breakout")
-    with pytest.raises(UserError, match="knows 6 actions and the game has 4"):
+    with pytest.raises(UserError, match="has 6 actions and the game has 4"):
         film([tmp_path / "pong"], tmp_path / "film.mp4", steps=2)
     assert not (tmp_path / "film.mp4").exists()
 

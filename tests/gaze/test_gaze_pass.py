@@ -207,7 +207,7 @@ def test_some_of_the_trials_of_a_whole_pass_leave_it_as_it_is(home, run, capsys)
     before = {path.name: path.read_bytes() for path in (run / "gaze/aligned-screen").iterdir()}
     summary = score(run, home.data, trials=(9,))
     assert (summary["trials"]["asked"], summary["observations"]) == ([9], 16)
-    assert "holds more trials (2) and is left as it is" in capsys.readouterr().out
+    assert "holds more trials (2) and is left unchanged" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in (run / "gaze/aligned-screen").iterdir()} == before
     assert [path.name for path in (run / "gaze").iterdir() if path.name[0] != "."] == ["aligned-screen"]
 

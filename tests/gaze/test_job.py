@@ -52,7 +52,7 @@ def files(run):
 def test_every_option_reaches_its_field():
     words = (
         "gaze runs/a runs/b --atari-head data --trials 118 119 --protocol both --space input --step 5 "
-        "--no-controls --out table --video --fresh"
+        "--no-controls --out table --video --fresh --methods gradient rise"
     )
     assert parse(words.split()) == Gaze(
         runs=(Path("runs/a"), Path("runs/b")),
@@ -65,6 +65,7 @@ def test_every_option_reaches_its_field():
         out=Path("table"),
         video=True,
         fresh=True,
+        methods=("gradient", "rise"),
     )
     words = "gaze run --atari-head data --no-averaged --no-continued --avg-error 0.5 --low-sample-rate 0.1"
     rule = TrialFilter(no_averaged=True, no_continued=True, avg_error=0.5, low_sample_rate=0.1)

@@ -11,7 +11,7 @@ from rich.console import Console
 from fls_jax.errors import UserError
 from fls_jax.gaze.controls import CONTROLS
 from fls_jax.gaze.scoring import METRICS
-from fls_jax.gaze.study import Layout, percent, run_table, study_table, write_study
+from fls_jax.gaze.study import Layout, markdown, percent, run_table, study_table, write_study
 from fls_jax.gaze.tables import print_study, print_summary
 from fls_jax.statistics import paper
 
@@ -213,3 +213,18 @@ def test_the_papers_figures_stand_where_they_belong():
     assert paper.saliency_score("kl", "cnn_dense_fls", "Seaquest") is None
     assert paper.saliency_score("kl_smoothed", "cnn_daqn", "Breakout") is None
     assert paper.saliency_score("nss", "cnn", "Breakout") is None
+
+
+def test_networks_trained_on_gaze_have_a_row_of_their_own(summaries):
+    """As published, for the metrics and games that are known, aligned with the columns of the games."""
+    table = study_table(run_table(summaries))
+    (row,) = Layout(table, "nss").published()
+    layout = Layout(table, "nss")
+    assert len(row) == len(layout.header)
+    assert row[layout.header.index("MsPacman")] == "4.674"
+    assert row[layout.header.index("MsPacman") + 1] == ""  # beside the paper's column
+    assert row[layout.header.index("SpaceInvaders")] == ""
+    assert Layout(table, "sauc").published() == []
+    text = markdown(table)
+    assert "arXiv 1903.06754" in text
+    assert text.count("| published | gaze network |") == 3  # NSS, KL, CC
