@@ -16,7 +16,7 @@ DRAWN = ("insertion_blurred_probability", "deletion_blurred_probability", "effec
 
 
 def write_over_training(folder: Path, sets: dict[int, Path], target: str) -> pd.DataFrame:
-    """The tables of a run's checkpoints as one, scores.csv and .parquet, and a figure for each drawn metric.
+    """Write the tables of a run's checkpoints as one, over_training.csv and .parquet, and the figures.
 
     sets: folders of results by env_step. Columns are those of scores.csv with `env_step` in front.
     """
@@ -24,7 +24,7 @@ def write_over_training(folder: Path, sets: dict[int, Path], target: str) -> pd.
     table = pd.concat(tables, ignore_index=True)
     table = table[["env_step", *(name for name in table.columns if name != "env_step")]]
     folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, table)
+    write_tables(folder, table, "over_training")
     own = table[~table.agent.str.endswith(UNTRAINED) & ~table.method.str.contains(" - ", regex=False)]
     own = own[(own.target == target) & np.isfinite(own.value)]
     name = own.agent.iloc[0].rpartition("/")[0]

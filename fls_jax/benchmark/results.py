@@ -137,11 +137,11 @@ class Results:
         return self.folder / "values" / f"{_file(agent, method)}.npz"
 
 
-def write_tables(folder: Path, table: pd.DataFrame) -> None:
-    """scores.csv and scores.parquet of a long table."""
-    with part_of(folder / "scores.csv") as part:
+def write_tables(folder: Path, table: pd.DataFrame, name: str = "scores") -> None:
+    """Write a long table as `<name>.csv` and `<name>.parquet`."""
+    with part_of(folder / f"{name}.csv") as part:
         table.to_csv(part, index=False, float_format="%.6g")
-    with part_of(folder / "scores.parquet") as part:
+    with part_of(folder / f"{name}.parquet") as part:
         table.to_parquet(part, index=False)
 
 

@@ -24,9 +24,9 @@ def test_every_checkpoint_sees_the_frames_that_the_latest_plays(tmp_path):
     assert over == tmp_path / "saliency" / "over-training-8-1000"
     seen = [load_frames(path / "frames.npz").observations for path in sets]
     np.testing.assert_array_equal(*seen)
-    table = pd.read_csv(over / "scores.csv")
+    table = pd.read_csv(over / "over_training.csv")
     assert list(table)[:3] == ["env_step", "agent", "method"]
-    pd.testing.assert_frame_equal(pd.read_parquet(over / "scores.parquet"), table, rtol=1e-4)
+    pd.testing.assert_frame_equal(pd.read_parquet(over / "over_training.parquet"), table, rtol=1e-4)
     found = table[(table.method == "gradient") & (table.metric == "gini")]
     for step in (32, 64):
         own = found[(found.env_step == step) & (found.agent == f"Pong/cnn/{step}")]
