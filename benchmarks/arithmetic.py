@@ -1,7 +1,7 @@
-"""What a network and a step of training cost in arithmetic and bytes, counted from the specs alone.
+"""The cost of networks and training steps in operations and bytes, counted only from the specs.
 
-Nothing is run. B samples, T steps of N environments an update; a multiplication and an addition are two
-operations. `tests/benchmarks/test_arithmetic.py` holds the counts against XLA's own.
+Nothing is run. B samples, T steps of N environments per update; a multiplication and an addition are two
+operations. `tests/benchmarks/test_arithmetic.py` compares the counts with XLA's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARAMETER_PASSES = 2 + 2 + 6
 
 
 class Layer(NamedTuple):
-    """A layer's cost for one sample: operations forwards, numbers put out, parameters."""
+    """A layer's cost for one sample: forward operations, number of outputs, parameters."""
 
     name: str
     flops: int
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 
 class StepCost(NamedTuple):
-    """What one agent step costs: operations and bytes on the device, bytes sent there and back."""
+    """The cost of one agent step: operations and bytes on the device, bytes sent and fetched."""
 
     flops: float
     device_bytes: float
@@ -83,8 +83,8 @@ def forward_flops(spec: NetworkSpec) -> int:
 def training_flops(spec: NetworkSpec) -> int:
     """Operations of one sample, forwards and backwards.
 
-    Backwards costs every layer its forward work twice, for its weights and for its inputs; the first
-    layer has no gradient for its inputs.
+    The backward pass takes every layer's forward work twice, for its weights and for its inputs; the first
+    layer needs no gradient for its inputs.
     """
     first, *_ = layers(spec)
     return 3 * forward_flops(spec) - first.flops
@@ -96,14 +96,14 @@ def parameters(spec: NetworkSpec, num_actions: int = 6) -> int:
 
 
 def outputs(spec: NetworkSpec) -> int:
-    """Numbers that one sample's layers put out."""
+    """The number of outputs of all layers for one sample."""
     return sum(layer.outputs for layer in layers(spec))
 
 
 def step_cost(spec: NetworkSpec, config: TrainConfig) -> StepCost:
-    """What an agent step costs on average: its policy step and its share of an update.
+    """The average cost of an agent step: its policy step and its share of an update.
 
-    Bytes on the device are a lower bound: each array as often as it must pass, no temporaries, no padding.
+    Bytes on the device are a lower bound: necessary reads and writes, without temporaries and padding.
     """
     size = 2 if config.compute_dtype == "bfloat16" else 4
     policy_steps = 1 + 1 / config.rollout_length  # the last observation's value too

@@ -1,9 +1,9 @@
 """Our trainer against its peers, in alternation in one run, end to end.
 
-Every round runs every trainer once, each in a process of its own, for the same number of updates; the order
-turns by one from round to round, so that a slow minute of the machine does not always meet the same one.
-Ours and its peers run under the same memory settings: a row with those of `fls train` (tuned), and one with
-glibc's own (default). The peers live in an environment of their own, which is created at the first run.
+Every round runs every trainer once, in a separate process, for the same number of updates. The order rotates
+from round to round, so that slow minutes of the machine do not always affect the same trainer. All trainers run
+under the same memory settings: one row with those of `fls train` (tuned), and one with glibc's own (default).
+The peers have their own virtual environment, which is created at the first run.
 
     .venv/bin/python -m benchmarks.bench_peers --rounds 3 --updates 4
 """
@@ -72,9 +72,9 @@ class Settings:
     game: str = "Pong"
     """game, as EnvPool spells it"""
     networks: tuple[Network, ...] = ("cnn", "cnn_sparse_fls")
-    """networks to measure; Stable-Baselines3 and SBX have the first only"""
+    """networks to measure; Stable-Baselines3 and SBX have only the first"""
     num_envs: int = 8
-    """games played side by side"""
+    """games played in parallel"""
     updates: int = 4
     """timed updates of every trainer in every round (1024 steps each with 8 games)"""
     warmup_updates: int = 1
@@ -84,15 +84,15 @@ class Settings:
     rounds: int = 3
     """times that every trainer is run"""
     ours_command: str = OURS_COMMAND
-    """command that trains ours; the names in braces are filled in"""
+    """command of our trainer; names in braces are filled in"""
     output: Path = ROOT / "benchmarks" / "results" / "peers.json"
-    """where the record goes; until it is complete, `<name>.partial.json` beside it"""
+    """file of the record; until it is complete, `<name>.partial.json`"""
     timeout: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = 1800.0
-    """longest that one run of one trainer may take, in seconds"""
+    """time limit of one run of one trainer, in seconds"""
     peers_venv: Path = ROOT / ".venv-peers"
-    """the peers' environment; created where it is missing"""
+    """the peers' virtual environment; created if missing"""
     markdown: bool = False
-    """print the table as Markdown too"""
+    """also print the table as Markdown"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def contenders(settings: Settings) -> list[Contender]:
     """Ours and the peers for every network and allocator asked for, with their commands filled in.
 
     Raises:
-        UserError: the command for ours has a name in braces that there is no value for.
+        UserError: our command has an unknown name in braces.
     """
     torch, layout, sbx = (
         "plain PyTorch, NCHW",
@@ -149,7 +149,7 @@ def run(command: str, settings: Settings, network: str, allocator: Allocator = "
     """Run one trainer to its end in the project's folder, under these memory settings.
 
     Raises:
-        ValueError: it could not be started, failed, took too long or did other work; the message says which.
+        ValueError: it could not be started, failed, took too long or did other work; see the message.
     """
     try:
         done = subprocess.run(
@@ -182,7 +182,7 @@ def measure(
     run_one: Callable[[Contender], Report],
     after_each: Callable[[int, Contender], Any],
 ) -> None:
-    """Run every contender once a round and fill their tracks; one that fails is left out of the later rounds.
+    """Run every contender once per round and fill their tracks. One that fails is left out of later rounds.
 
     Args:
         entries: what is run; their tracks are filled.
@@ -217,12 +217,12 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def _partial(settings: Settings) -> Path:
-    """Where the record grows; it takes the place of an older one only when it is complete."""
+    """The file of the growing record, which replaces an older record only when it is complete."""
     return settings.output.with_suffix(".partial.json")
 
 
 def _relative(path: Path) -> str:
-    """The path as seen from the project's folder, without resolving links."""
+    """The path relative to the project's folder, without resolving links."""
     return os.path.relpath(path, ROOT)
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gaze [--atari-head DIR] [--network cnn_sparse_fls] [--frames 2000]
 
-Each measurement runs in a process of its own. Without a copy of Atari-HEAD a synthetic trial stands in.
+Each measurement runs in a separate process. Without a copy of Atari-HEAD a synthetic trial is used.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ class Settings:
     """Measure the gaze pass."""
 
     atari_head: Path | None = None
-    """a copy of Atari-HEAD with trials of Ms. Pac-Man, to be scored besides the synthetic trial"""
+    """a copy of Atari-HEAD with trials of Ms. Pac-Man, to score in addition to the synthetic trial"""
     network: str = "cnn_sparse_fls"
     """network whose maps are scored"""
     frames: int = 2000
     """frames of the synthetic trial that is timed"""
     samples: tuple[int, ...] = (1, 50)
-    """gaze samples a frame of what is timed; a tracker at 1000 Hz gives 50"""
+    """gaze samples per frame in timed trials; a tracker at 1000 Hz gives 50"""
     memory_frames: tuple[int, ...] = (2000, 18000)
     """frames of the synthetic trials whose memory is measured"""
     parts: tuple[Literal["metrics", "pass", "memory"], ...] = ("metrics", "pass", "memory")
     """what to measure"""
     output: Path = ROOT / "benchmarks" / "results" / "gaze.json"
-    """where the numbers go"""
+    """file for the results"""
 
 
 def run(*arguments: str | Path) -> Row:
-    """One measurement in a process of its own; its result, or `error`."""
+    """Run one measurement in a separate process; returns its result, or `error`."""
     command = [sys.executable, "-m", "benchmarks.gaze_measure", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -90,7 +90,7 @@ def measure_memory(settings: Settings, agent: Path, home: Path, console: Console
 
 
 def tables(record: Row) -> list[Table]:
-    """What was measured, for the terminal."""
+    """The results as tables for the terminal."""
     found = []
     if metrics := record.get("metrics"):
         table = Table(

@@ -1,7 +1,7 @@
-"""A data set and an agent for the gaze benchmark, when there is nothing real at hand.
+"""A synthetic data set and agent for the gaze benchmark.
 
-A trial is as long as asked and otherwise like a real one: pictures of about 2 kB, an archive in the release's
-layout, a gaze file with a number of samples a frame (a tracker at 1000 Hz gives about 50).
+A trial has any length and is otherwise like a real one: pictures of about 2 kB, an archive in the release's
+layout, and a gaze file with several samples per frame (a tracker at 1000 Hz gives about 50).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def write_run(path: Path, network: str) -> Path:
 
 
 def write_trial(root: Path, frames: int, samples: int) -> Path:
-    """A flat folder with one trial of so many frames, so many gaze samples on each but the last."""
+    """A flat folder with one trial of `frames` frames and `samples` gaze samples on each but the last."""
     root.mkdir(parents=True)
     rng = np.random.default_rng(0)
     stem = f"1_{_RUN}_Jan-01-00-00-00"
@@ -88,7 +88,7 @@ def _archive(pictures: list[bytes], stem: str, frames: int) -> bytes:
 
 
 def _gaze(rng: np.random.Generator, frames: int, samples: int) -> str:
-    """Fixations of about six frames each, with a tracker's jitter about them."""
+    """Fixations of about six frames each, with a tracker's jitter."""
     fixations = rng.normal((80, 105), (30, 35), size=(frames // 6 + 1, 2))
     lines = ["frame_id,episode_id,score,duration(ms),unclipped_reward,action,gaze_positions"]
     for number in range(1, frames):

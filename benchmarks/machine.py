@@ -1,4 +1,4 @@
-"""What a recorded benchmark says about where it ran, beside the code's commit: machine, load, settings."""
+"""The machine, load and settings of a recorded benchmark."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One measurement a process: prints its result as one JSON line on stdout.
+"""Makes one measurement in this process and prints the result as one JSON line.
 
     .venv/bin/python -m benchmarks.measure end-to-end --network cnn --num-envs 8
 
-`benchmarks/throughput.py` runs these one after the other; times are wall clock, nothing left out.
+`benchmarks/throughput.py` runs these one after the other. Times are wall clock, including everything.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Measure:
     game: str = "Pong"
     """game, as EnvPool spells it"""
     network: str = "cnn"
-    """published name of the network, or block_mean: one of almost no cost"""
+    """published name of the network, or block_mean: a network of almost no cost"""
     num_envs: int = 8
-    """games played side by side"""
+    """games played in parallel"""
     updates: int = 4
-    """repeats that are timed, after one that is not: updates, or their worth of steps"""
+    """timed repeats (updates, or the same number of steps), after one that is not timed"""
     overlap: bool = False
     """collect rollouts while updating"""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """type of the extractor's arithmetic"""
     microbatch: int = 0
-    """samples of which gradients are accumulated; 0: the whole minibatch at once"""
+    """samples per accumulated gradient; 0: the whole minibatch at once"""
     allocator: Literal["tuned", "default"] = "tuned"
     """memory settings of the process, as in `fls train`"""
 
@@ -62,9 +62,9 @@ class Measure:
 
 
 def loop(options: Measure) -> dict[str, Any]:
-    """Whole updates, each after a rollout's worth of steps of EnvPool by itself with random actions.
+    """Whole updates, alternating with as many steps of EnvPool alone with random actions.
 
-    In alternation, since a machine's speed drifts. EnvPool's auto-reset steps count as steps.
+    They alternate because a machine's speed drifts. EnvPool's auto-reset steps count as steps.
     """
     from benchmarks.parts import timed
     from fls_jax.ppo.environments import atari_pool, environment_seeds
@@ -118,11 +118,13 @@ def end_to_end(options: Measure) -> dict[str, Any]:
 
 
 def compiled_memory(options: Measure) -> dict[str, Any]:
-    """Bytes of the compiled update, from JAX's analysis of the whole-batch lax.conv form; it is not run.
+    """Bytes of the compiled update, from JAX's analysis of the whole-batch lax.conv form, which is not run.
 
-    A proxy for device memory: the CPU backend's buffers, without what its convolutions take inside.
+    This is a proxy for device memory: the CPU backend's buffers, without temporaries inside convolutions.
     """
-    os.environ["JAX_PLATFORMS"] = "cpu"  # also where there is an accelerator: one proxy for all machines
+    os.environ["JAX_PLATFORMS"] = (
+        "cpu"  # even with an accelerator, so that the proxy is the same on all machines
+    )
     import jax
     import jax.numpy as jnp
 

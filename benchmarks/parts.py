@@ -1,4 +1,4 @@
-"""The parts of training, timed one by one; needs no command line, for machines that have little installed."""
+"""Times the parts of training one by one, without a command line, for machines with few libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fls_jax.ppo.trainer import Fleet
 
 
 def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:
-    """Seconds of `repeats` calls after one that is not counted (compilation); 0: of that one."""
+    """Seconds of `repeats` calls after an untimed first one (compilation); with 0 repeats, of the first."""
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -49,7 +49,7 @@ def policy_seconds(fleet: Fleet, repeats: int) -> list[float]:
 
 
 def update_seconds(fleet: Fleet, repeats: int) -> list[float]:
-    """Epochs of minibatches on one collected rollout, of every run."""
+    """Seconds of the epochs of minibatches on one collected rollout, for all runs."""
     keys = fleet._stream(0, 0)
     trajectory = fleet._collector.collect(fleet.lanes.params(fleet.states), keys).trajectory
 

@@ -1,4 +1,4 @@
-"""Reports of trainers measured in alternation -> speeds, ratios, tables. Pure: no clock, no process."""
+"""Computes speeds, ratios and tables from the trainers' reports. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Report:
-    """The JSON line that a trainer prints when its benchmark is done."""
+    """The JSON line that a trainer prints at the end of its benchmark."""
 
     network: str
     seconds_per_update: tuple[float, ...]
@@ -37,7 +37,7 @@ class Report:
 
 @dataclass
 class Track:
-    """What one trainer did in all the rounds."""
+    """The reports of one trainer in all rounds."""
 
     name: str
     network: str
@@ -46,24 +46,24 @@ class Track:
     note: str = ""
     allocator: Allocator = "default"
     reports: list[Report | None] = field(default_factory=list)
-    """One a round; None where it was not measured."""
+    """One per round; None if it was not measured."""
     failure: str | None = None
 
     @property
     def steps_per_second(self) -> list[float | None]:
-        """Of every round; None where it was not measured."""
+        """Of every round; None if it was not measured."""
         return [None if report is None else report.steps_per_second for report in self.reports]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ours over something else, in the same round."""
+    """The ratio of our speed to another, round by round."""
 
     per_round: tuple[float | None, ...]
 
     @property
     def median(self) -> float | None:
-        """Over the rounds in which both were measured; None if there was none."""
+        """Median over the rounds in which both were measured; None if there was none."""
         known = [value for value in self.per_round if value is not None]
         return median(known) if known else None
 
@@ -71,17 +71,17 @@ class Ratio:
 def parse_report(
     output: str, *, network: str, updates: int, steps_per_update: int, allocator: str = "default"
 ) -> Report:
-    """Read the JSON line that ends a trainer's output, and check that it did the work that was asked for.
+    """Read the JSON line at the end of a trainer's output, and check that it did the requested work.
 
     Args:
         output: everything the trainer wrote to its standard output.
-        network: the network it was to train.
-        updates: the number of updates it was to time.
-        steps_per_update: agent steps that each of them was to have.
+        network: the requested network.
+        updates: the requested number of timed updates.
+        steps_per_update: the requested agent steps in each update.
         allocator: the memory settings it was to run with.
 
     Raises:
-        ValueError: there is no such line, something in it is missing or of the wrong kind, or it tells of
+        ValueError: there is no such line, a value in it is missing or of a wrong type, or the trainer did
             other work.
     """
     lines = output.strip().splitlines()
@@ -118,7 +118,7 @@ def parse_report(
 
 
 def ratio(ours: Track, others: Sequence[Track]) -> Ratio:
-    """Ours over the fastest of the others, round by round; None where any of them was not measured."""
+    """Ours over the fastest of the others, round by round; None if any of them was not measured."""
     rounds = zip(ours.steps_per_second, *(other.steps_per_second for other in others), strict=True)
     per_round: list[float | None] = []
     for mine, *theirs in rounds:

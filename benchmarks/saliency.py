@@ -1,10 +1,10 @@
-"""Saliency methods measured: frames a second, the limit that the network sets, and a straightforward loop.
+"""Measures saliency methods: frames per second, the limit by the network, and a simple loop.
 
     python -m benchmarks.saliency [--networks cnn cnn_sparse_fls] [--frames 64]
 
-The limit is what the network alone does, in the same batches, over a method's passes a frame. The loop is
-Greydanus' method as it is usually written: a variant made in NumPy, one forward pass, the next. Everything is
-measured in turns, since a machine's speed drifts; the median of the turns counts.
+The limit is the network's own speed in the same batches, divided by a method's passes per frame. The loop is
+Greydanus' method as it is usually written: make one variant in NumPy, run one forward pass, repeat.
+Measurements alternate, because a machine's speed drifts; the result is the median.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ class Settings:
     """Measure the saliency methods."""
 
     networks: tuple[str, ...] = ("cnn", "cnn_sparse_fls")
-    """networks whose decisions are explained"""
+    """networks to explain"""
     methods: tuple[str, ...] = tuple(METHODS)
-    """methods that are measured"""
+    """methods to measure"""
     frames: int = 64
-    """frames of a turn for methods of 25 passes or less; the others have 8, the loop 1"""
+    """frames per turn for methods of at most 25 passes; 8 for the others, 1 for the loop"""
     turns: int = 3
-    """how often each is timed"""
+    """number of turns"""
     output: Path = ROOT / "benchmarks" / "results" / "saliency.json"
-    """where the numbers go"""
+    """file for the results"""
 
 
 def one_pass_at_a_time(agent: Agent, frame: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def one_pass_at_a_time(agent: Agent, frame: np.ndarray) -> np.ndarray:
 
 
 def measure(settings: Settings, network: str, report: Callable[[str], None] = print) -> list[Row]:
-    """All methods of one network, in turns; its weights are fresh, on which no speed depends."""
+    """All methods on one network, alternating. Its weights are random; speed does not depend on them."""
     with tempfile.TemporaryDirectory() as home:
         agent = load_agent(write_run(Path(home) / "run", network))
     random = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def measure(settings: Settings, network: str, report: Callable[[str], None] = pr
 
 
 def _jobs(agent: Agent, settings: Settings, frames: np.ndarray) -> dict[str, tuple[Callable[[], Any], int]]:
-    """What is timed, and how many frames (of the network itself: passes) it does."""
+    """The timed functions and their numbers of frames (for the network itself: passes)."""
     few = frames[:8]
     jobs: dict[str, tuple[Callable[[], Any], int]] = {}
     blocks = {"network, single frames": largest_block(), "network, variants": passes_at_once()}
@@ -135,7 +135,7 @@ def _row(network: str, name: str, speeds: dict[str, float]) -> Row:
 
 
 def table(rows: list[Row]) -> Table:
-    """What was measured, for the terminal."""
+    """The results as a table for the terminal."""
     shown = Table("network", "what", "frames/s", "passes", "limit, frames/s", "times the loop")
     for row in rows:
         shown.add_row(

@@ -1,8 +1,9 @@
-"""How fast training can be on a machine, from arithmetic: writes the tables of docs/scaling.md.
+"""Predicts training speed on a machine from arithmetic; writes the tables of docs/scaling.md.
 
     python -m benchmarks.scaling            # after a change, or after `make bench-accelerator`
 
-Every number is counted (benchmarks/arithmetic.py), a data sheet's, measured here (named) or assumed (named).
+Every number is either counted (benchmarks/arithmetic.py), from a data sheet, measured here, or assumed; the
+last two are named.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ PAPER, FAST = PRESETS["paper"], PRESETS["throughput"]
 
 
 def workloads(machine: Machine) -> list[Workload]:
-    """What is predicted for a machine. Several seeds share one device; a group must divide among all."""
+    """The workloads to predict for a machine. Several seeds share one device; groups divide among all."""
     if machine.devices == 1:
         return [
             Workload("the paper's 8 x 128", PAPER),
@@ -92,7 +93,7 @@ def workloads(machine: Machine) -> list[Workload]:
 
 
 class Limits(NamedTuple):
-    """Agent steps a second over all runs: what each part alone allows, and both together."""
+    """Agent steps per second over all runs: limits of each part, and both together."""
 
     emulators: float
     collection: float
@@ -147,7 +148,7 @@ def limits(network: str, workload: Workload, machine: Machine, core_speed: float
 
 
 def network_table() -> str:
-    """What each network costs, by the paper's configuration."""
+    """The cost of each network with the paper's configuration."""
     header = (
         "network",
         "parameters",
@@ -201,7 +202,7 @@ def prediction_table(machine: Machine, measured: dict[str, float]) -> str:
 
 
 def _round(speed: float) -> str:
-    """Two digits: the assumptions bear no more."""
+    """Round to two digits, because the assumptions are rough."""
     return f"{float(f'{speed:.2g}'):,.0f}"
 
 
@@ -235,7 +236,7 @@ def tables() -> str:
 
 
 def written(page: str) -> str:
-    """The page with its tables as they are now, between the two marks."""
+    """The page with updated tables between the two marks."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"

@@ -1,9 +1,10 @@
-"""Throughput of every part of training on this machine, each measured in a process of its own.
+"""Throughput of every part of training on this machine, each measured in a separate process.
 
     make bench ARGS='--networks cnn cnn_sparse_fls --num-envs 8 64'
 
-EnvPool alone, policy alone, update alone, end to end (plain and overlapped), how near the loop comes to
-EnvPool when the network costs nothing, memory, and the compiled update's memory for every network.
+It measures EnvPool alone, policy alone, update alone, end to end (plain and overlapped), the loop's speed
+relative to EnvPool's with a network of almost no cost, memory, and the compiled update's memory for every
+network.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Settings:
     game: str = "Pong"
     """game, as EnvPool spells it"""
     networks: tuple[str, ...] = ("cnn", "cnn_sparse_fls")
-    """networks whose speed is measured"""
+    """networks to measure"""
     num_envs: tuple[int, ...] = (8,)
-    """numbers of environments that the networks train on"""
+    """numbers of environments for the networks"""
     loop_envs: tuple[int, ...] = (8, 64)
     """numbers of environments at which the loop is compared with EnvPool alone"""
     updates: int = 5
@@ -61,7 +62,7 @@ class Settings:
 
 
 def speed_measurements(settings: Settings) -> Iterator[Options]:
-    """What is to be timed, as options of benchmarks/measure.py."""
+    """The measurements, as options of benchmarks/measure.py."""
     for count in settings.loop_envs:
         common = {"game": settings.game, "num-envs": count, "updates": 4 * settings.updates}
         yield common | {"part": "loop", "network": PROXY}
@@ -85,7 +86,7 @@ def memory_measurements() -> Iterator[Options]:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """One measurement in a process of its own; its result, or `error` with the last line it printed."""
+    """Run one measurement in a separate process; returns its result, or `error` with its last line."""
     command = [sys.executable, "-m", "benchmarks.measure", options["part"]]
     for name, value in options.items():
         if name != "part":
@@ -98,7 +99,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def speed(row: dict[str, Any]) -> float | None:
-    """Median steps a second; for an update alone, trained samples a second."""
+    """Median steps per second; for an update alone, trained samples per second."""
     if "seconds" not in row:
         return None
     work = row["trained_samples"] if row["part"] == "update" else row["steps"]
@@ -140,7 +141,7 @@ def speed_table(record: dict[str, Any]) -> Table:
 
 
 def _peak(row: dict[str, Any]) -> str:
-    """Memory of the process and, where it says so, of the device."""
+    """Memory of the process and, if known, of the device."""
     device = row.get("peak_device_bytes")
     return f"{row['peak_rss_bytes'] / 2**30:.1f}" + (f", device {device / 2**30:.1f}" if device else "")
 
@@ -156,7 +157,7 @@ def memory_table(record: dict[str, Any]) -> Table:
 
 
 def measure(todo: list[Options], console: Console) -> dict[str, Any]:
-    """Run all, one after the other; rows with their options, and where they were measured."""
+    """Run all, one after the other; returns rows with their options, and the machine."""
     machine = describe_machine()
     rows = []
     for number, options in enumerate(todo, start=1):
@@ -168,18 +169,18 @@ def measure(todo: list[Options], console: Console) -> dict[str, Any]:
 
 
 def _check(settings: Settings) -> None:
-    """UserError for what cannot be measured, before anything is."""
+    """Raise UserError for impossible options, before anything is measured."""
     for name in ("updates", "num_envs", "loop_envs"):
         value = getattr(settings, name)
         if min(value if isinstance(value, tuple) else (value,), default=1) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; give 1 or more.")
     for name in settings.networks:
         if name not in NETWORKS:
-            raise UserError(f"There is no network {name!r}; choose of: {', '.join(NETWORKS)}.")
+            raise UserError(f"There is no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: measure, print, save; 2 for a bad request."""
+    """The command line: measure, print, save. Returns 2 for impossible options."""
     outlast_readers()
     settings = tyro.cli(Settings, args=arguments)
     try:

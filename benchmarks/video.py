@@ -1,4 +1,4 @@
-"""Seconds that a film takes: the whole command in a process of its own, and its two passes.
+"""Measures the seconds of a film: the whole command in a separate process, and its two passes.
 
     .venv/bin/python -m benchmarks.video --networks cnn_sparse_fls
 
@@ -54,7 +54,7 @@ class Settings:
     repeats: int = 3
     """films of each network; the table shows medians"""
     output: Path = RESULTS / "video.json"
-    """where the results go"""
+    """file for the results"""
 
 
 def write_run(folder: Path, game: str, network: str) -> None:

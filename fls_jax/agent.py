@@ -235,7 +235,7 @@ class Agent:
         call raises for a reference of a wrong type or shape.
         """
         if self.spec.attention is None and check_name(name) != TRAINED:
-            raise ValueError(f"{self.network} has no attention that could be replaced.")
+            raise ValueError(f"{self.network} has no attention to replace.")
         gates = None
         if needs_reference(name) and reference is not None and len(reference):
             gates = over_blocks(lambda block: self._built.gates(self.params, block), self._check(reference))

@@ -115,7 +115,7 @@ def test_attention_that_cannot_be_replaced(run, tmp_path):
     write_run(tmp_path, "cnn")
     agent = fls_jax.load_agent(tmp_path)
     assert agent.with_attention("trained").attention == "trained"
-    with pytest.raises(ValueError, match="cnn has no attention that could be replaced"):
+    with pytest.raises(ValueError, match="cnn has no attention to replace"):
         agent.with_attention("shuffled")
 
 

@@ -1,1 +1,1 @@
-"""What an accelerator does for training, measured inside a time limit."""
+"""Measures training on an accelerator within a time limit."""

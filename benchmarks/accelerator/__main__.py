@@ -1,11 +1,11 @@
-"""Measure what an accelerator does for training, inside a time limit.
+"""Measure training on an accelerator within a time limit.
 
     python -m benchmarks.accelerator --minutes 8 --out results
 
-Parts in order of worth: the machine and EnvPool alone; correctness against a CPU; speed of policy, update and
-whole training; PyTorch's yardstick; with the rest of the time a real training. accelerator.json and
-accelerator.log are written after every measurement, run.tar at the end. Where there is no accelerator all of
-it is measured on the CPU, and says so.
+Parts in order of importance: the machine and EnvPool alone; correctness against a CPU; speed of policy,
+update and whole training; PyTorch for comparison; a real training in the remaining time. accelerator.json and
+accelerator.log are written after every measurement, run.tar at the end. Without an accelerator everything is
+measured on the CPU, and the results say so.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# So that the device's memory is measured, and PyTorch beside us gets some.
+# Without preallocation, memory use can be measured, and PyTorch gets some.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from benchmarks.accelerator import correctness, machine, speed, training
@@ -29,7 +29,7 @@ from fls_jax.networks.specs import NETWORKS
 
 PARTS = ("machine", "correctness", "speed", "pytorch", "training")
 ROOT = Path(__file__).resolve().parents[2]
-# Of the time, what is kept for the training at the end.
+# Share of the time reserved for the training at the end.
 TRAINING_SHARE = 0.3
 
 
@@ -39,9 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=8.0, help="time limit; 8")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "accelerator")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which parts; all")
-    parser.add_argument(
-        "--rollout-length", type=int, help="shorter rollouts than are asked about, to try the benchmark"
-    )
+    parser.add_argument("--rollout-length", type=int, help="shorter rollouts, to try the benchmark")
     options = parser.parse_args(arguments)
     if options.minutes <= 0:
         parser.error(f"--minutes is {options.minutes}; give more than 0.")
@@ -56,7 +54,7 @@ def measure_machine(journal: Journal) -> None:
 
 
 def measure_correctness(journal: Journal) -> None:
-    """Everything that the accelerator computes against the CPU."""
+    """Compare the accelerator's results with the CPU's."""
     reference = correctness.cpu().device_kind
     journal.measure("correctness", "reference", lambda: reference, seconds=0)
     journal.measure("correctness", "updates", correctness.update_errors)
@@ -67,7 +65,7 @@ def measure_correctness(journal: Journal) -> None:
 
 
 def measure_speed(journal: Journal, rollout_length: int | None, spare: float) -> None:
-    """Policy, update, whole training; the last `spare` seconds are left to what follows."""
+    """Policy, update, whole training; the last `spare` seconds are reserved for later parts."""
     for case in speed.cases():
         if rollout_length:
             case = replace(case, config=replace(case.config, rollout_length=rollout_length))
@@ -81,7 +79,7 @@ def measure_speed(journal: Journal, rollout_length: int | None, spare: float) ->
 
 
 def measure_pytorch(journal: Journal, spare: float) -> None:
-    """The same algorithm in plain PyTorch, on the same device, in a process of its own."""
+    """The same algorithm in plain PyTorch, on the same device, in a separate process."""
     backend = journal.results.get("machine", {}).get("description", {}).get("backend", "cpu")
     device = "cuda" if backend == "gpu" else "cpu"
     for network in ("cnn", "cnn_sparse_fls"):
@@ -92,7 +90,7 @@ def measure_pytorch(journal: Journal, spare: float) -> None:
 
 
 def pytorch(network: str, device: str, seconds: float) -> dict[str, Any]:
-    """Steps a second of the yardstick, 8 x 128."""
+    """PyTorch's steps per second, 8 x 128."""
     command = [sys.executable, "-m", "benchmarks.peers.pytorch_ppo", "--network", network]
     command += ["--device", device, "--updates", "6", "--warmup-updates", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
@@ -104,14 +102,14 @@ def pytorch(network: str, device: str, seconds: float) -> dict[str, Any]:
 
 
 def measure_training(journal: Journal, rollout_length: int | None) -> None:
-    """What is left of the time, trained."""
+    """Train for the remaining time."""
     known = journal.results.get("speed", {}).get(f"{training.NETWORK}, `--preset throughput`", {})
     rate = known.get("steps_per_second", 300.0)
     journal.measure("training", "Pong", lambda: training.train(journal, rate, rollout_length), seconds=25)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure all that was asked for, in the order of PARTS."""
+    """Run the selected measurements, in the order of PARTS."""
     options = parse(arguments)
     journal = Journal(options.out, options.minutes)
     spare = 60 * options.minutes * TRAINING_SHARE if "training" in options.parts else 0.0

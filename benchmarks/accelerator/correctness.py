@@ -1,7 +1,7 @@
-"""Whether the accelerator computes what a CPU does: networks, updates, repeats, checkpoints.
+"""Compares the accelerator's results with a CPU's: networks, updates, repeats, checkpoints.
 
-In float32 at precision `highest`. Where there is no accelerator the CPU is held against itself, which shows
-that the benchmark runs and nothing else; `reference` says on what the reference was computed.
+All in float32 at precision `highest`. Without an accelerator the CPU is compared with itself, which only
+shows that the benchmark runs. `reference` names the device of the reference.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ACTIONS = 6
 
 
 def cpu() -> Any:
-    """The reference's device."""
+    """The device of the reference."""
     return jax.devices("cpu")[0]
 
 
 def network_error(name: str, batch: int = 2) -> dict[str, float]:
-    """Largest difference of logits, values and attention from the CPU's, over the CPU's largest value."""
+    """Largest difference of logits, values and attention to the CPU's, divided by the CPU's largest value."""
     network = ActorCritic(network_spec(name), ACTIONS, precision="highest")
     generator = np.random.default_rng(0)
     observations = generator.integers(0, 256, (batch, 84, 84, 4), dtype=np.uint8)
@@ -54,7 +54,7 @@ def network_error(name: str, batch: int = 2) -> dict[str, float]:
 def update_errors(updates: int = 2) -> dict[str, Any]:
     """A trainer's updates on the accelerator against the same updates of the same rollouts on a CPU.
 
-    The distance of the parameters after each update, over the way that they went.
+    Returns the distance of the parameters after each update, divided by the distance that they moved.
     """
     trainer = Trainer(SMALL)
     update = make_update(network_apply(build_network(SMALL, ACTIONS)), SMALL, scanned=True)
@@ -82,12 +82,12 @@ def update_errors(updates: int = 2) -> dict[str, Any]:
 
 
 def _on_cpu(tree: Any) -> Any:
-    """A copy of the tree's arrays on the CPU, of its own memory."""
+    """Copy the tree's arrays to the CPU, into new memory."""
     return jax.tree.map(lambda x: jax.device_put(np.array(x), cpu()), jax.device_get(tree))
 
 
 def repeat_error(updates: int = 2) -> dict[str, Any]:
-    """Two runs of the same seed: the largest difference of their parameters; 0: the same bits."""
+    """The largest difference of the parameters of two runs of the same seed; 0: equal bits."""
     ends = []
     for _ in range(2):
         trainer = Trainer(SMALL)

@@ -1,4 +1,4 @@
-"""Results inside a time limit, on disk as soon as they are measured."""
+"""Writes results to disk as soon as they are measured, within a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Journal:
     """accelerator.json and accelerator.log in a folder.
 
     Args:
-        out: the folder; made where it is missing.
+        out: the folder; created if missing.
         minutes: the time limit, from now on.
     """
 
@@ -32,16 +32,16 @@ class Journal:
         return self._end - time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line in the log and on the terminal."""
+        """Print a line in the log and on the terminal."""
         line = f"[{self.left():4.0f} s left] {text}"
         print(line, flush=True)
         print(line, file=self._log, flush=True)
 
     def measure(self, part: str, name: str, work: Callable[[], Any], seconds: float = 10.0) -> Any:
-        """Keep what `work` gives as results[part][name], and return it.
+        """Store the result of `work` as results[part][name], and return it.
 
-        Where less than `seconds` are left it is not begun, and what it raises is kept in its place: either
-        way nothing that was measured is lost, and the return value is None.
+        If less than `seconds` are left, `work` is not started. If it raises, the error is stored instead. In
+        both cases the return value is None, and earlier results are kept.
         """
         there = self.results.setdefault(part, {})
         if self.left() < seconds:

@@ -33,7 +33,7 @@ def describe() -> dict[str, Any]:
 
 
 def cards() -> list[str]:
-    """What nvidia-smi says: name, driver, memory, power limit; none where it is not there."""
+    """What nvidia-smi says: name, driver, memory, power limit; empty without nvidia-smi."""
     command = [
         "nvidia-smi",
         "--query-gpu=name,driver_version,memory.total,power.limit",
@@ -47,7 +47,7 @@ def cards() -> list[str]:
 
 
 def envpool_alone(num_envs: int, seconds: float = 2.0) -> dict[str, float]:
-    """Agent steps a second of EnvPool itself, with random actions and no network."""
+    """Agent steps per second of EnvPool itself, with random actions and no network."""
     pool = atari_pool(config := TrainConfig(num_envs=num_envs), environment_seeds(config, 1))
     pool.reset()
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Policy, update and whole training on the accelerator, in the order of what is most worth knowing."""
+"""Speeds of policy, update and whole training on the accelerator, the most important ones first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fls_jax.ppo.trainer import Fleet
 SEEDS = (1, 9, 17, 25, 33)
 PAPER, FAST = PRESETS["paper"], PRESETS["throughput"]
 DENSE = "cnn_dense_fls"
-# A minibatch of 4,096 of the dense networks does not fit; so many samples of it at once do.
+# A minibatch of 4,096 samples of the dense networks does not fit into memory; microbatches of this size do.
 DENSE_MICROBATCH = 256
 
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration to be timed; seeds are trained at once, mapped in one program or in turn."""
+    """A configuration to time. Seeds are trained together, mapped in one program or one after the other."""
 
     name: str
     config: TrainConfig
@@ -33,7 +33,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """All that is timed. Names say what differs from the paper's 8 x 128 in true float32, in two groups."""
+    """All cases. Names give the difference to the paper's 8 x 128 in true float32, in two groups."""
     paper = replace(PAPER, env_groups=2)
     listed = []
     for network in ("cnn_sparse_fls", "cnn", "cnn_patch_fls"):
@@ -65,9 +65,9 @@ def cases() -> list[Case]:
 
 
 def measure(case: Case, repeats: int, alone: float | None) -> dict[str, Any]:
-    """Steps a second of the policy, of the update and end to end, over all runs; memory; the two limits.
+    """Steps per second of policy, update and end to end, over all runs; memory; shares of the two limits.
 
-    alone: EnvPool's steps a second without a network. Shares of the limits: of that, and of the update alone.
+    alone: EnvPool's steps per second without a network. The limits are this and the update alone.
     """
     config, runs = case.config, len(case.seeds)
     steps = runs * config.steps_per_update
@@ -100,7 +100,7 @@ def measure(case: Case, repeats: int, alone: float | None) -> dict[str, Any]:
 
 
 def peak_memory() -> float | None:
-    """GiB that the device has held at most since this process began, where it says so."""
+    """The device's peak memory in this process in GiB, if it reports it."""
     statistics = jax.devices()[0].memory_stats() or {}
     peak = statistics.get("peak_bytes_in_use")
     return None if peak is None else peak / 2**30

@@ -1,4 +1,4 @@
-"""A real training in the time that is left; its record and last parameters in a tar of some megabytes."""
+"""A real training in the remaining time; a tar of some megabytes has its record and last parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDING_SECONDS = 20.0
 
 
 def action_names(game: str, count: int) -> list[str]:
-    """ALE's names of a game's actions; numbers where ale-py is not installed."""
+    """ALE's names of a game's actions; numbers if ale-py is not installed."""
     try:
         from fls_jax.atari.emulator import action_names as names
         from fls_jax.atari.pool import games
@@ -34,7 +34,7 @@ def action_names(game: str, count: int) -> list[str]:
 
 
 def planned(steps_per_second: float, seconds: float, rollout_length: int | None) -> TrainConfig:
-    """Pong by `--preset throughput`, as long as fits: its learning rate comes down to 0 at the end."""
+    """Pong with `--preset throughput`, as long as time permits; the learning rate falls to 0 at the end."""
     config = replace(PRESETS["throughput"], game="Pong", network=NETWORK)
     if rollout_length:
         config = replace(config, rollout_length=rollout_length, num_envs=8)
@@ -43,7 +43,7 @@ def planned(steps_per_second: float, seconds: float, rollout_length: int | None)
 
 
 def train(journal: Journal, steps_per_second: float, rollout_length: int | None = None) -> dict[str, Any]:
-    """Train until the end of the plan or of the time; run.tar holds the run's folder with its parameters."""
+    """Train until the end of the plan or of the time. run.tar has the run's folder with its parameters."""
     config = planned(steps_per_second, 0.95 * (journal.left() - ENDING_SECONDS), rollout_length)
     with tempfile.TemporaryDirectory() as home:
         folder = RunFolder(Path(home) / "run")

@@ -1,1 +1,1 @@
-"""Other people's trainers, as they are usually run, each measured by a script with the same command line."""
+"""Other trainers, as they are usually run. Each has a script with the same command line."""

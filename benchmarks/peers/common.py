@@ -1,6 +1,6 @@
-"""What every peer shares: the command line, the games, the hyper-parameters and the one JSON line at the end.
+"""Shared by all peers: the command line, the games, the hyper-parameters and the JSON line at the end.
 
-Runs in the peers' own environment, so nothing of this project's package is imported here.
+This runs in the peers' own virtual environment, so it does not import this project's package.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Arguments(NamedTuple):
 def parse_arguments(
     description: str, networks: Sequence[str] = ("cnn",), *, channels_last_option: bool = False
 ) -> Arguments:
-    """Read the command line; a value that cannot be run ends the program with a sentence and exit code 2."""
+    """Read the command line. An impossible value ends the program with a message and exit code 2."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--game", default="Pong", help="as EnvPool spells it")
     parser.add_argument("--network", default="cnn", choices=networks, help="published name of the network")
-    parser.add_argument("--num-envs", type=int, default=8, help="games played side by side")
-    parser.add_argument("--updates", type=int, default=4, help="updates that are timed")
+    parser.add_argument("--num-envs", type=int, default=8, help="games played in parallel")
+    parser.add_argument("--updates", type=int, default=4, help="timed updates")
     parser.add_argument("--warmup-updates", type=int, default=1, help="updates before those, not timed")
     parser.add_argument("--seed", type=int, default=1, help="of the games and of the network")
     if channels_last_option:

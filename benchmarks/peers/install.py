@@ -1,4 +1,4 @@
-"""Creates the peers' own environment, `.venv-peers`, so that nothing of theirs reaches the project's."""
+"""Creates the peers' virtual environment, `.venv-peers`, separate from the project's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 def ensure_environment(folder: Path, requirements: Path, pip_options: Sequence[str] | None = None) -> Path:
-    """Create the environment and install the requirements, showing pip's progress; nothing if that was done.
+    """Create the environment and install the requirements, showing pip's progress, unless this was done.
 
-    An interrupted installation is taken up again by the next call: the marker file is written last.
+    The next call repeats an interrupted installation, because the marker file is written last.
 
     Args:
         folder: of the environment.
@@ -48,7 +48,7 @@ def ensure_environment(folder: Path, requirements: Path, pip_options: Sequence[s
 
 
 def _torch_index_options() -> list[str]:
-    """PyTorch's index of CPU builds, or nothing where it does not answer (behind a mirror, for one)."""
+    """PyTorch's index of CPU builds, or nothing if it does not answer (for example behind a mirror)."""
     try:
         with urllib.request.urlopen(f"{TORCH_CPU_INDEX}/torch/", timeout=10):
             return ["--extra-index-url", TORCH_CPU_INDEX]

@@ -1,11 +1,11 @@
-"""A plain PyTorch PPO on EnvPool: the yardstick of this project's trainer.
+"""A plain PyTorch PPO on EnvPool, for comparison with this project's trainer.
 
 Eager, float32, PyTorch's default number of threads and NCHW layout, as most such scripts are written, on a
 CPU or with `--device cuda`;
 `--channels-last` keeps the pictures and the weights NHWC in memory, which convolves faster on CPUs. The
-algorithm is that of OpenAI Baselines' PPO2 with its Atari defaults. Like most such scripts it trains on
-EnvPool's steps as they come, the one after the end of an episode, in which EnvPool resets, included; and a
-time limit is an end to it like any other.
+algorithm is that of OpenAI Baselines' PPO2 with its Atari defaults. Like most such scripts it trains on all
+of EnvPool's steps, including the one after the end of an episode, in which EnvPool resets, and treats a time
+limit as the end of an episode.
 
     .venv-peers/bin/python -m benchmarks.peers.pytorch_ppo --network cnn_sparse_fls --updates 4
 """

@@ -1,7 +1,7 @@
 """Stable-Baselines3's PPO (PyTorch) on EnvPool, with its own CNN policy and the Atari hyper-parameters.
 
-Its differences from Baselines' PPO2 leave the amount of work as it is: the value loss is that of the clipped
-value alone, advantages are divided by the sample standard deviation.
+Its differences from Baselines' PPO2 do not change the amount of work: the value loss uses only the clipped
+value, and advantages are divided by the sample standard deviation.
 
     .venv-peers/bin/python -m benchmarks.peers.sb3_ppo --updates 4
 """

@@ -1,8 +1,8 @@
 """SBX's PPO (JAX, Stable-Baselines3's interface) on EnvPool, with its own CNN policy.
 
-Not the same work as the others: actor and critic are two networks that are trained one after the other on
-every minibatch, each with its own optimiser, and the convolutions are copied from one to the other (twice the
-passes); the value loss is not clipped. So it is shown for information and is no part of the yardstick.
+This is not the same work as the others: actor and critic are two networks, trained one after the other on
+every minibatch with separate optimisers, and the convolutions are copied from one to the other (twice the
+passes). The value loss is not clipped. It is therefore shown for information only.
 
     .venv-peers/bin/python -m benchmarks.peers.sbx_ppo --updates 4
 """

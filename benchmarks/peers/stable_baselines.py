@@ -1,4 +1,4 @@
-"""What the peers with Stable-Baselines3's interface share: EnvPool as a VecEnv, a clock and one training."""
+"""Shared by the peers with Stable-Baselines3's interface: EnvPool as a VecEnv, a clock and a training."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NOTHING: dict[str, Any] = {}
 
 
 class EnvPoolVecEnv(VecEnv):
-    """EnvPool behind Stable-Baselines3's VecEnv, with no more work a step than the interface asks for.
+    """EnvPool behind Stable-Baselines3's VecEnv, with no more work per step than the interface needs.
 
-    EnvPool resets one step late: the observation that comes with the end of an episode is its last one. It is
-    passed on as it comes, as usual adapters do.
+    EnvPool resets one step late: the observation at the end of an episode is its last one. It is passed on
+    unchanged, as in usual adapters.
     """
 
     def __init__(self, games: Any, num_envs: int):

@@ -90,7 +90,7 @@ def test_files_that_are_there_are_kept(fake, tmp_path, release):
 
 def test_another_file_in_the_way_is_never_overwritten(fake, tmp_path, release):
     (tmp_path / "meta_data.csv").write_text("mine")
-    with pytest.raises(UserError, match=r"meta_data\.csv is there, but is not the record's file"):
+    with pytest.raises(UserError, match=r"meta_data\.csv exists, but is not the record's file"):
         run(fake, tmp_path, release)
     assert (tmp_path / "meta_data.csv").read_text() == "mine"
     assert [name for name, _ in fake.requests] == [RECORDS[release]]
@@ -145,6 +145,6 @@ def test_a_hostile_listing_writes_nothing(fake, tmp_path, release):
 def test_the_first_release_needs_its_metadata(tmp_path, trials):
     with (
         serve({}, RECORDS["v1"]) as fake,
-        pytest.raises(UserError, match=r"meta_data\.csv, which says which trials"),
+        pytest.raises(UserError, match=r"meta_data\.csv, which assigns trials"),
     ):
         run(fake, tmp_path / "new", "v1")

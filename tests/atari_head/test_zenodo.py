@@ -68,7 +68,7 @@ def test_a_dropped_connection_is_gone_on_with_where_it_broke(fake, tmp_path):
 def test_what_has_arrived_is_kept_when_giving_up_and_used_the_next_time(fake, tmp_path):
     fake.drops["a.zip"] = [1_000_000, 0, 0, 0, 0]
     with pytest.raises(
-        UserError, match=r"a\.zip: no progress in 3 attempts .*goes on after the 1,000,000 bytes"
+        UserError, match=r"a\.zip: no progress in 3 attempts .*resumes after the 1,000,000 bytes"
     ):
         fetch(fake, tmp_path / "a.zip")
     assert (tmp_path / "a.zip.part").read_bytes() == DATA[:1_000_000]
@@ -250,7 +250,7 @@ def test_an_answer_that_is_no_json_is_refused(fake, raw):
 
 @pytest.mark.parametrize("url", ["zenodo", "file:///etc", "ftp://zenodo.org", ""])
 def test_a_base_address_that_is_none_is_named(url):
-    with pytest.raises(UserError, match=rf"'{url}/api/records/123' is no http or https address"):
+    with pytest.raises(UserError, match=rf"'{url}/api/records/123' is not an http or https address"):
         Zenodo(url).list_files(RECORD)
 
 

@@ -126,7 +126,7 @@ def test_every_network_is_in_the_memory_table_and_dense_ones_twice():
     [
         (["--updates", "0"], "--updates is 0; give 1 or more."),
         (["--num-envs", "8", "0"], "--num-envs is (8, 0); give 1 or more."),
-        (["--networks", "cnm"], "There is no network 'cnm'; choose of: cnn, "),
+        (["--networks", "cnm"], "There is no network 'cnm'; choose one of: cnn, "),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_anything_is(arguments, words, tmp_path, capsys):

@@ -200,7 +200,7 @@ def test_frames_of_play_are_the_same_every_time_and_of_no_evaluated_game(agent, 
 
 def test_what_cannot_be_replaced_is_a_sentence_and_nothing_is_played(tmp_path):
     write_run(tmp_path, "cnn_patch", "Breakout")
-    with pytest.raises(UserError, match="cnn_patch has no attention that could be replaced"):
+    with pytest.raises(UserError, match="cnn_patch has no attention to replace"):
         evaluate_attention(tmp_path, SMALL, ("mean",))
     with pytest.raises(UserError, match="--attention: There is no replacement 'average'"):
         evaluate_attention(tmp_path, SMALL, ("average",))

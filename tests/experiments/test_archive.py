@@ -120,12 +120,12 @@ def test_what_a_killed_run_had_after_its_checkpoint_may_change(run, tmp_path):
 def test_beside_the_pilot_only_the_pilot_is_kept(run, tmp_path, monkeypatch):
     home = tmp_path / "pilot"
     monkeypatch.setattr("experiments.commands.archive.HOME", home)
-    with pytest.raises(UserError, match=r"is no run of the pilot \(there is no Cell\(game='Breakout'"):
+    with pytest.raises(UserError, match=r"is not a run of the pilot \(there is no Cell\(game='Breakout'"):
         archive(Settings(run, out=home))
     edit_config(run, network="cnn", seed=1)
     with pytest.raises(
         UserError,
-        match=r"no run of the pilot \(total_steps: 2000000 -> 2048; matmul_precision: default -> highest\)",
+        match=r"not a run of the pilot \(total_steps: 2000000 -> 2048; matmul_precision: default -> highest\)",
     ):
         archive(Settings(run, out=home))
     assert not home.exists()

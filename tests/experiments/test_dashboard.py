@@ -152,7 +152,8 @@ def test_what_is_left_out_of_the_tables_is_said(tmp_path):
     write_run(tmp_path / "runs" / "a", Cell("Pong", "cnn_daqn", 1), [1.0])
     done = dashboard(tmp_path / "runs", tmp_path)
     assert (
-        f"Left out of the tables: {tmp_path / 'runs' / 'a'}: Pong, cnn_daqn, seed 1 is no cell" in done.stdout
+        f"Left out of the tables: {tmp_path / 'runs' / 'a'}: Pong, cnn_daqn, seed 1 is not a cell"
+        in done.stdout
     )
 
 

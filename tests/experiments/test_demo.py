@@ -167,7 +167,7 @@ def test_with_nothing_to_show_it_says_what_is_missing(tmp_path, monkeypatch, cap
 
 def test_runs_are_not_played_in_place_of_pretrained_agents(tmp_path):
     write_agent(tmp_path / "run")
-    with pytest.raises(UserError, match="run is no pretrained agent"):
+    with pytest.raises(UserError, match="run is not a shipped agent"):
         make_demo(Settings(tmp_path, out=tmp_path / "demo"))
 
 

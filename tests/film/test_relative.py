@@ -127,7 +127,7 @@ def test_what_cannot_be_replaced_is_a_sentence(agent, tmp_path):
     write_run(tmp_path, "cnn", "Breakout")
     for each, name, message in [
         (agent, "average", "--attention: There is no replacement 'average'"),
-        (fls_jax.load_agent(tmp_path), "mean", "--attention: cnn has no attention that could be replaced"),
+        (fls_jax.load_agent(tmp_path), "mean", "--attention: cnn has no attention to replace"),
     ]:
         with pytest.raises(UserError, match=re.escape(message)):
             with_attention(each, name, seed=1)

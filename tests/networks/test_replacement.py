@@ -253,7 +253,7 @@ def test_a_gate_in_somebody_elses_network(rng):
 
 def test_names_that_are_none_and_references_that_lack():
     for name in ("average", "constant", "constant:", "constant:nan", "constant:inf", "constant:x"):
-        with pytest.raises(ValueError, match=r"no replacement '.*'.* choose of: trained, mean, uniform"):
+        with pytest.raises(ValueError, match=r"no replacement '.*'.* choose one of: trained, mean, uniform"):
             make_replacement(name)
     for name in ("mean", "uniform", "other"):
         assert needs_reference(name)

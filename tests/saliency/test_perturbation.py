@@ -90,7 +90,7 @@ def test_sarfa_is_the_loop(params, rng):
                 keep = 1 / (1 + divergence)
                 scores.append(2 * drop * keep / (drop + keep) if drop > 0 else 0)
             agrees(ours, interpolated(np.reshape(scores, (5, 6)), 4))
-    with pytest.raises(ValueError, match="sarfa explains an action; `value` is none"):
+    with pytest.raises(ValueError, match="sarfa explains an action; `value` is not one"):
         compute(small, params, seen, "sarfa", "value")
 
 

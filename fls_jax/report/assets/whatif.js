@@ -21,7 +21,7 @@ export class WhatIf {
       h("p", { class: "note" }, this.tables.length
         ? "The same frame, the same weights, only the attention replaced. Choose a row: the thin marks at the "
           + "action bars and the time line “change” show it."
-        : "Nothing is recorded here: these agents have no attention that could be replaced."),
+        : "Nothing is recorded here: these agents have no attention to replace."),
       ...this.tables.map(({ element }) => element),
     );
   }
