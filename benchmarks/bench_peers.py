@@ -1,8 +1,8 @@
 """Our trainer against its peers, in alternation in one run, end to end.
 
 Every round runs every trainer once, in a separate process, for the same number of updates. The order rotates
-from round to round, so that slow minutes of the machine do not always affect the same trainer. All trainers run
-under the same memory settings: one row with those of `fls train` (tuned), and one with glibc's own (default).
+from round to round, so that slow minutes of the machine do not always affect the same trainer. All trainers
+run under the same memory settings: one row with those of `fls train` (tuned), one with glibc's own (default).
 The peers have their own virtual environment, which is created at the first run.
 
     .venv/bin/python -m benchmarks.bench_peers --rounds 3 --updates 4
