@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from typing import Any
 
@@ -14,6 +15,7 @@ from fls_jax.report.page import shown
 from fls_jax.report.sources import Source
 from fls_jax.runs.contents import Evaluation, shipped_sessions
 
+_COMPARISON = re.compile(r"([0-9]+)-([0-9]+)-([0-9]+)")
 _SESSION = ("env_step", "commit", "versions", "machine", "backend")
 
 
@@ -43,7 +45,7 @@ def _sessions(run: Source) -> list[dict[str, Any]]:
 
 
 def commands(run: Source) -> list[dict[str, str]]:
-    """{what, command} for the training, every evaluation and every gaze pass."""
+    """{what, command} for the training and every result: evaluations, replaced attention, gaze, saliency."""
     found = [{"what": "training", "command": shown(train_command(run.config))}]
     found += [
         {"what": f"evaluation, {each.mode}", "command": shown(evaluate_command(run, each))}
@@ -53,7 +55,30 @@ def commands(run: Source) -> list[dict[str, str]]:
         words = ["fls", "gaze", str(run.path), "--atari-head", "DIR", "--protocol", summary["protocol"]]
         words += ["--space", summary["space"], "--step", str(summary["env_step"])]
         found.append({"what": f"gaze, {summary['protocol']}", "command": shown(shlex.join(words))})
+    found += [
+        {"what": "replaced attention", "command": shown(attention_command(run, content))}
+        for content in run.attention
+    ]
+    for name, scores in run.saliency.items():
+        if match := _COMPARISON.fullmatch(name):
+            methods = [each for each in dict.fromkeys(scores["method"]) if " - " not in each]
+            step, frames, seed = match.groups()
+            words = ["fls", "saliency", str(run.path), "--step", step, "--frames", frames, "--seed", seed]
+            faithful = scores.attrs.get("faithful")
+            words += ["--faithful", str(faithful)] if faithful else []
+            words += ["--methods", *methods, "--targets", *dict.fromkeys(scores["target"])]
+            found.append({"what": f"saliency, {name}", "command": shown(shlex.join(words))})
     return found
+
+
+def attention_command(run: Source, content: dict[str, Any]) -> str:
+    """The command that plays the games with replaced attention again; content: of the table's file."""
+    words = ["fls", "evaluate", str(run.path), "--step", str(content["env_step"])]
+    for name in ("num_envs", "games_per_env", "protocol", "seed"):
+        if name in content:
+            words += [f"--{name.replace('_', '-')}", str(content[name])]
+    words += ["--greedy"] if content.get("greedy") else []
+    return shlex.join([*words, "--attention", *content["replacements"]])
 
 
 def train_command(config: TrainConfig) -> str:

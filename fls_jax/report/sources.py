@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -183,8 +184,19 @@ def _saliency(folder: RunFolder, sources: Sources) -> dict[str, pd.DataFrame]:
         except (OSError, ValueError) as error:
             sources.leave_out(path, f"{path} is not a table of saliency scores ({error}): set it aside.")
             continue
-        found[shown(path.parent.name)] = table.astype(dict.fromkeys(SCORES[:4], str))
+        table = table.astype(dict.fromkeys(SCORES[:4], str))
+        table.attrs["faithful"] = _faithful(path.with_name("summary.json"))
+        found[shown(path.parent.name)] = table
     return found
+
+
+def _faithful(summary: Path) -> int | None:
+    """Frames for insertion and deletion in a comparison; None if its summary does not say."""
+    try:
+        value = json.loads(summary.read_text())["faithful"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, int) else None
 
 
 def last_number(history: list[Row], name: str) -> float | None:

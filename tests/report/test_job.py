@@ -328,6 +328,7 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
         "me,random,action,lift:ball,1,0.9,1.1,10\nme,gradient - random,action,lift:ball,2,1.5,2.5,10\n"
         "me untrained,gradient,action,lift:ball,2,1.8,2.2,10\n"
     )
+    scores.with_name("summary.json").write_text('{"faithful": 5}')
     (folder / "saliency" / "bad").mkdir()
     (folder / "saliency" / "bad" / "scores.csv").write_text("a,b\n1,2\n")
     row = {
@@ -357,3 +358,9 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
     ]
     assert compared["rows"][0]["cells"]["lift:ball"]["best"] is True
     assert "bad" in found["problems"][0]["path"]
+    commands = {each["what"]: each["command"] for each in found["agents"][0]["commands"]}
+    evaluation = parse(commands["replaced attention"].split()[1:])
+    assert (evaluation.run, evaluation.step, evaluation.attention) == (folder, STEP, ("trained", "mean"))
+    saliency = parse(commands["saliency, 64-10-1000"].split()[1:])
+    assert (saliency.methods, saliency.frames, saliency.faithful) == (("gradient", "random"), 10, 5)
+    assert (saliency.step, saliency.seed) == (64, 1000)
