@@ -35,7 +35,7 @@ _PASSES = 3  # that are timed, after one that compiles
 def measure_metrics(samples: int, reference_frames: int = 12, repeats: int = 20) -> dict[str, Any]:
     """Milliseconds a frame of NSS, KL and shuffled AUC: the original's formulas, and ours (closed form).
 
-    Beside them what it takes to get from attention to the map, which the original does a frame at a time too.
+    Also the time from attention to the map, which the original also computes frame by frame.
     samples: gaze samples of an observation.
     """
     rng = np.random.default_rng(0)

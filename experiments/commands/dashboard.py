@@ -31,7 +31,7 @@ class Settings:
     """Build the W&B workspace and report of an experiment; save them if there is a key."""
 
     experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
-    """which runs are shown (experiments/data/grid.py); own: whatever there is, with the settings of most"""
+    """experiment to show (experiments/data/grid.py); own: all runs with the most frequent settings"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders, for the tables of scores and differences"""
     wandb_project: str = "fls-jax"

@@ -1,4 +1,4 @@
-"""A method that fails: its user's sentence, or, for a programming error, where it was and its traceback."""
+"""Messages for methods that fail: a UserError's own, or the place and traceback of a programming error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from fls_jax.runs.files import write_whole
 
 
 def told(error: Exception, method: Callable[..., Any], log: Path) -> str:
-    """What is said of an error that a method raised.
+    """The message for an error that a method raised.
 
-    A UserError says itself what is wrong. Any other error is one of programming: its type, the last line of
-    the method's own file that it came through, and its message; the whole traceback goes into `log`.
+    A UserError has its own message. Any other error is a programming error: the message has its type, the
+    last line of the method's own file in the traceback, and its text. The whole traceback is written to
+    `log`.
     """
     if isinstance(error, UserError):
         return str(error)
@@ -27,7 +28,7 @@ def told(error: Exception, method: Callable[..., Any], log: Path) -> str:
 
 
 def _place(error: Exception, method: Callable[..., Any]) -> tuple[str, int | None]:
-    """File and line: in the file of the method where the error passed it, else where it was raised."""
+    """File and line: the last in the method's own file, else where the error was raised."""
     calls = traceback.extract_tb(error.__traceback__)
     try:
         own = inspect.getsourcefile(inspect.unwrap(method))

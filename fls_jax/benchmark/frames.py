@@ -62,7 +62,7 @@ def load_frames(path: Path) -> FrameSet:
 
 
 def frames_folder(run: Path, step: int, count: int, seed: int, highlights: bool = False) -> Path:
-    """Where a run's own frames and results on them stand; step: of the checkpoint that plays."""
+    """The folder of a run's own frames and results on them. step: of the checkpoint that plays."""
     return run / "saliency" / f"{step}-{count}-{seed}{'-highlights' * highlights}"
 
 
@@ -78,8 +78,8 @@ def play_frames(
     The step among the 20 is random. Steps less than four after the start of a life, and its last, are
     skipped, so that all four frames are of one life. For at most 64 frames the next observation is kept, too.
 
-    With `highlights`, five times as many frames are played, and those are kept where the choice of the action
-    matters most, each different from the others (see highlights.py).
+    With `highlights`, five times as many frames are played. Those in which the choice of the action matters
+    most are kept, all different from each other (see highlights.py).
 
     seed: of the games and all random choices; training never uses 1000 and above. report: called with the
     number of frames taken. Raises UserError if the agent's game has another number of actions.

@@ -58,9 +58,9 @@ def faithfulness_scores(
 
 
 def replacement_scores(agent: Agent, observations: np.ndarray) -> Values:
-    """What becomes of policy and value where another map multiplies the features: `kl:mean` and so on.
+    """Change of policy and value with replaced attention: `kl:mean` and so on.
 
-    Every other frame is looked at, and NaN stands for the rest: of these the replacements are made.
+    Replacements are made from every other frame, which gets NaN; the rest are measured.
     """
     looked, values = np.arange(1, len(observations), 2), {}
     for name in REPLACEMENTS:

@@ -147,7 +147,7 @@ class Gaze:
         tuple[str, ...],
         tyro.conf.arg(metavar="METHOD [METHOD ...]", help_behavior_hint="(default: attention)"),
     ] = ()
-    """Saliency methods to score beside the attention; docs/saliency.md lists them; all is every one."""
+    """Saliency methods to score in addition to attention (docs/saliency.md), or all."""
     controls: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: all controls)")] = True
     """Leave out the controls, for speed."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(optional)")] = None
@@ -230,7 +230,7 @@ class Report:
     records: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ()
     """Folders with the records of runs that have none themselves, as shipped agents."""
     make: bool = False
-    """First make what is missing: evaluations, replaced attention, saliency methods, gaze."""
+    """First make missing results: evaluations, replaced attention, saliency methods, gaze."""
     games: int = 32
     """Whole games of an evaluation that --make plays."""
 

@@ -1,4 +1,4 @@
-"""Saliency methods beside the network's own attention in the gaze pass."""
+"""Saliency methods in the gaze pass, in addition to the network's own attention."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SCORED_ANYWAY = ("attention", *CONTROLS)
 
 
 def posthoc(names: Sequence[str]) -> tuple[str, ...]:
-    """The methods to score beside the model's attention and the controls, which are scored anyway.
+    """The methods to score in addition to the model's attention and the controls.
 
-    `all` is every one. Raises UserError for an unknown name, and for `attention_relative`, which needs the
+    `all`: all methods. Raises UserError for an unknown name, and for `attention_relative`, which needs the
     mean over a whole trial.
     """
     for name in names:
@@ -41,7 +41,7 @@ def posthoc(names: Sequence[str]) -> tuple[str, ...]:
 def method_maps(agent: Agent, stacks: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Each method's maps of observations uint8 [B, 84, 84, 4], as mass: non-negative float32 [B, 84, 84].
 
-    They explain each observation's most probable action. Derivatives count by their size, all other maps by
-    their positive part.
+    They explain each observation's most probable action. The mass is the absolute value of derivatives, and
+    the positive part of all other maps.
     """
     return {name: mass_of(agent.saliency(stacks, name), METHODS[name].family) for name in names}

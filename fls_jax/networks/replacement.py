@@ -133,7 +133,7 @@ def gate_maps(apply: Callable[..., Any], *args: Any) -> dict[str, Array]:
 
 @contextmanager
 def _intercepted(function: Callable[[str, Array, Array], Array]) -> Generator[None]:
-    """Gates return function(path, attention [B, h, w], what tells the B samples apart [B, ...])."""
+    """Gates return function(path, attention [B, h, w], input samples [B, ...])."""
     observations: list[Array] = []
 
     def interceptor(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:

@@ -1,4 +1,4 @@
-"""HOME and TMPDIR, where libraries leave caches and temporary files; a job needs neither to be usable."""
+"""Replaces an unusable HOME or TMPDIR, where libraries write caches and temporary files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import tempfile
 from pathlib import Path
 
-_PIECE = 1 << 16  # bytes that a folder must take
+_PIECE = 1 << 16  # bytes that must fit into a folder
 _CACHES = ("XDG_CACHE_HOME", "WANDB_CACHE_DIR", "WANDB_DATA_DIR")
 
 
 def usable_places() -> list[str]:
-    """Other folders for this process where HOME or TMPDIR is not set, not there or full; a sentence of each.
+    """Set other folders if HOME or TMPDIR is unset, missing or full. Returns a message for each.
 
-    Call it before the libraries that use them are imported. HOME itself stays where it is set: keys and
-    settings can be read in a full one.
+    Call it before importing libraries that use them. A HOME that is set is not changed, because keys and
+    settings can be read from it even if it is full.
     """
     said = []
     asked = os.environ.get("TMPDIR")
@@ -41,7 +41,7 @@ def usable_places() -> list[str]:
 
 
 def _unwritable(folder: Path) -> str | None:
-    """Why a folder takes no more files; None where it does."""
+    """Why files cannot be written to a folder; None if they can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PIECE))

@@ -1,4 +1,4 @@
-"""Boxes around the objects of a clip: from the emulator's memory where it is known, else from pixels."""
+"""Boxes around the objects of a clip: from the emulator's memory if it can be read, else from pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fls_jax.saliency.averages import background
 from fls_jax.saliency.projection import SCREEN
 
 MOST_MOVING = 12
-"""Boxes from pixels: the largest of a frame."""
+"""Most boxes of a frame that are found from pixels: the largest ones."""
 _INPUT = 84
 
 
 def boxes_record(game: str, frames: Frames, ram: np.ndarray | None = None) -> dict[str, Any] | None:
-    """The boxes of a clip as they stand in the document; None where there is no object.
+    """The document's entry for the boxes of a clip; None if there are no objects.
 
-    ram: uint8 [T, 128] at the newest frames, None where there is no memory to read.
+    ram: uint8 [T, 128] at the newest frames, None if there is no memory to read.
     """
     known = ram is not None and game in DECODERS
     names, boxes = boxes_of_memory(game, ram) if known and ram is not None else boxes_of_pixels(frames)
@@ -31,9 +31,9 @@ def boxes_record(game: str, frames: Frames, ram: np.ndarray | None = None) -> di
 
 
 def boxes_of_memory(game: str, ram: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The kind of each box, and where it is: uint8 [T, K, 4] (left, top, width, height), width 0 for nowhere.
+    """Kinds and positions of boxes: uint8 [T, K, 4] (left, top, width, height); width 0: not on the screen.
 
-    game: one that benchmark.ram.DECODERS has. Boxes that are never on the screen are left out.
+    game: a game in benchmark.ram.DECODERS. Boxes that are never on the screen are left out.
     """
     names, parts = [], []
     for kind, found in DECODERS[game](ram.astype(int)).items():
@@ -45,7 +45,7 @@ def boxes_of_memory(game: str, ram: np.ndarray) -> tuple[list[str], np.ndarray]:
 
 
 def boxes_of_pixels(frames: Frames) -> tuple[list[str], np.ndarray]:
-    """As boxes_of_memory, of what differs from the clip's background: the largest of each frame, one kind."""
+    """As boxes_of_memory, for regions that differ from the background: the largest per frame, of one kind."""
     newest = np.stack([frames.observation(t)[-1] for t in range(len(frames))])[..., None]
     still = background(newest)[..., 0]
     found = np.full((len(frames), MOST_MOVING, 4), np.nan)

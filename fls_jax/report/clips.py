@@ -1,4 +1,4 @@
-"""The clips of a report: an agent or a person plays, and every agent of the game looks at the same frames."""
+"""The clips of a report: an agent or a person plays, and every agent of the game runs on the same frames."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from fls_jax.report.trial import watch
 
 @dataclass(frozen=True)
 class Settings:
-    """What is played and recorded for the player.
+    """Settings of the clips.
 
     steps: agent steps of every clip; 0: no player. seed, greedy: of the games. methods: saliency methods
-    whose maps are recorded. targets: what they explain. trials: a person's, one clip each.
+    whose maps are recorded. targets: outputs that they explain. trials: a person's, one clip each.
     """
 
     steps: int
@@ -37,13 +37,13 @@ class Settings:
 
 
 class Watching:
-    """The agents of one game, by their number among the runs: they look at the same frames."""
+    """The agents of one game, by their index among the runs; they run on the same frames."""
 
     def __init__(self, sources: Sources, agents: dict[int, Agent], settings: Settings) -> None:
         self.sources, self.agents, self.settings = sources, agents, settings
 
     def clip(self, player: int) -> dict[str, Any]:
-        """One agent plays, all observe."""
+        """Record one agent at play, observed by all."""
         agent, label, settings = self.agents[player], self.sources.labels[player], self.settings
         title = f"{self.sources.runs[player].game}, played by {label}"
         with ProgressDisplay(title, settings.steps + self.work, "playing ...") as display:
@@ -63,7 +63,7 @@ class Watching:
         return clip_record(recording, clip, agent, observers)
 
     def trial(self, trial: Trial) -> dict[str, Any]:
-        """A person plays, all agents observe. Raises TrialError where the trial cannot be read."""
+        """Record a person at play, observed by all agents. Raises TrialError if the trial cannot be read."""
         title = f"{trial.game}, played by a person, Atari-HEAD trial {trial.id}"
         with ProgressDisplay(title, self.settings.steps + self.work, "reading ...") as display:
             watched = watch(trial, self.settings.steps, _counter(display, 0))
@@ -75,7 +75,7 @@ class Watching:
 
     @property
     def work(self) -> int:
-        """Frames that the agents look at, the maps of every method included."""
+        """The number of frames for all agents and all methods."""
         methods = len(set(self.settings.methods) - {"attention"})
         return self.settings.steps * len(self.agents) * (1 + methods)
 
@@ -91,7 +91,7 @@ class Watching:
 
 
 def _counter(display: ProgressDisplay, before: int) -> Advance:
-    """Counts frames on from `before`."""
+    """A function that counts frames, starting at `before`."""
     done = before
 
     def advance(frames: int) -> None:

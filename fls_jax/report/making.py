@@ -1,4 +1,4 @@
-"""What `fls report --make` makes in run folders before they are read, with settings that take minutes."""
+"""`fls report --make`: makes missing results in run folders, with settings that take minutes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from fls_jax.report.page import shown
 from fls_jax.report.sources import Source
 
 FRAMES, FAITHFUL = 64, 16
-"""Of a comparison of saliency methods: frames, and those of insertion, deletion and erasure."""
+"""Frames of a comparison of saliency methods, and those for insertion, deletion and erasure."""
 METHODS = ("attention", "gradient", "grad_cam", "greydanus", "centre", "uniform")
-"""The methods that are compared, `random` beside them; each of another family, and quick."""
+"""The methods of the comparison: quick ones of different families, and `random`."""
 _MOST_ENVS = 16
 
 
 class Stopped(Exception):  # noqa: N818
-    """A signal came; the same command goes on."""
+    """Raised after a signal; the same command resumes."""
 
 
 def make_missing(runs: Sequence[Source], games: int, atari_head: Path | None) -> list[dict[str, str]]:
-    """Make what is missing of each run's latest checkpoint; returns {path, reason} of what failed.
+    """Make the missing results of each run's latest checkpoint; returns {path, reason} of failures.
 
-    That is: an evaluation of `games` whole games, the same games with the attention replaced, saliency
-    methods compared, and with atari_head a gaze pass over the game's trials. Raises Stopped after a signal.
+    These are an evaluation of `games` whole games, the same games with replaced attention, a comparison of
+    saliency methods and, with atari_head, a gaze pass over the game's trials. Raises Stopped after a signal.
     """
     scored = set(open_dataset(atari_head).games()) if atari_head else set()
     problems = []
@@ -45,7 +45,7 @@ def make_missing(runs: Sequence[Source], games: int, atari_head: Path | None) ->
         try:
             agent = load_agent(run.path)
         except UserError:
-            continue  # named later, when the player asks for it
+            continue  # listed later, when the player needs it
         for what, make in _missing(run, agent, games, atari_head if _name(run) in scored else None).items():
             print(f"{run.path}: {what} is missing and made now")
             try:
@@ -56,7 +56,7 @@ def make_missing(runs: Sequence[Source], games: int, atari_head: Path | None) ->
 
 
 def _missing(run: Source, agent: Agent, games: int, atari_head: Path | None) -> dict[str, Callable[[], Any]]:
-    """What there is not, each with how it is made, in order."""
+    """The missing results in order, each with the function that makes it."""
     step = agent.step
     found: dict[str, Callable[[], Any]] = {}
     settings = evaluation_settings(run.path, agent, games)
@@ -68,7 +68,7 @@ def _missing(run: Source, agent: Agent, games: int, atari_head: Path | None) -> 
             _until_stopped, evaluate_attention, run.path, settings, names, step
         )
     if not any(_is_compared(path, step) for path in run.path.glob("saliency/*/summary.json")):
-        # An attention that is not there would be told as a failure.
+        # Without this, missing attention would be reported as a failure.
         methods = [name for name in METHODS if name != "attention" or agent.spec.attention is not None]
         found["a comparison of saliency methods"] = partial(
             _until_stopped, compare, [run.path], methods, frames=FRAMES, faithful=FAITHFUL
@@ -79,9 +79,9 @@ def _missing(run: Source, agent: Agent, games: int, atari_head: Path | None) -> 
 
 
 def evaluation_settings(run_dir: Path, agent: Agent, games: int) -> EvaluationSettings:
-    """Settings of an evaluation of `games` games; of the one that is there, if there is one.
+    """Settings of an evaluation of `games` games, or of the existing evaluation, if there is one.
 
-    Games with the attention replaced are compared with those, and must be the same.
+    Games with replaced attention are compared with it, so they must be the same games.
     """
     settings = EvaluationSettings(min(games, _MOST_ENVS), -(-games // _MOST_ENVS))
     done = read_result(result_path(run_dir, agent, settings)) or {}
@@ -92,7 +92,7 @@ def evaluation_settings(run_dir: Path, agent: Agent, games: int) -> EvaluationSe
 
 
 def _until_stopped(make: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Call it; it returns nothing where a signal stopped it."""
+    """Call `make`, which returns None after a signal."""
     if not make(*arguments, **options):
         raise Stopped
 
@@ -107,5 +107,5 @@ def _is_compared(summary: Path, step: int) -> bool:
 
 
 def _name(run: Source) -> str:
-    """A run's game as Atari-HEAD's trials are called here."""
+    """A run's game in the spelling of Atari-HEAD's trials."""
     return canonical_game(run.config.game) or run.config.game

@@ -1,4 +1,4 @@
-"""Maps of the document: attention as it is, those of other methods at a third of their resolution."""
+"""Maps of the document: attention unchanged, those of other methods at a third of their resolution."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fls_jax.saliency.question import Target
 
 BATCH = 64
 COARSE = 3
-"""Maps of 84x84 are stored as means of squares of so many pixels a side (docs/report.md has the sizes)."""
+"""Maps of 84x84 are stored as means of squares with this many pixels per side (sizes: docs/report.md)."""
 
 Advance = Callable[[int], None]
 
 
 def attention_record(agent: Agent, attention: np.ndarray) -> dict[str, Any]:
-    """Attention float [T, h, w] as a map of the document; its receptive fields say how it is painted."""
+    """Attention float [T, h, w] as a map of the document, with its receptive fields for drawing."""
     fields = attention_geometry(agent.spec)
     return map_record(
         "attention",
@@ -36,7 +36,7 @@ def attention_record(agent: Agent, attention: np.ndarray) -> dict[str, Any]:
 
 
 def targets_of(method: str, targets: Sequence[Target]) -> list[Target]:
-    """Of the targets those that a method explains; one alone where all have the same map."""
+    """The targets that a method explains; only one if all have the same map."""
     known = METHODS[method]
     if known.family in ("attention", "control"):
         return ["action"]
@@ -50,7 +50,7 @@ def method_records(
     targets: Sequence[Target],
     advance: Advance = lambda steps: None,
 ) -> list[dict[str, Any]]:
-    """A method's maps for every target that it explains, as they stand in the document.
+    """A method's maps for every target that it explains, as entries of the document.
 
     advance: called with the number of frames done since the last call.
     """
@@ -84,7 +84,7 @@ def fine(maps: np.ndarray) -> np.ndarray:
 
 
 def observations(frames: Frames, size: int = BATCH) -> Iterator[np.ndarray]:
-    """What agents see, uint8 [size, 84, 84, 4] at a time, the last ones fewer."""
+    """The agents' inputs in blocks uint8 [size, 84, 84, 4]; the last block may be smaller."""
     steps = len(frames)
     for start in range(0, steps, size):
         batch = np.stack([frames.observation(t) for t in range(start, min(start + size, steps))])
@@ -99,10 +99,10 @@ def map_record(
     fields: Mapping[str, int] | None = None,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """A method's maps as they stand in the document.
+    """A method's maps as an entry of the document.
 
-    values: float [T, h, w]. on_input: paints them onto the input, float [T, 84, 84]; linear. fields: how a
-    reader paints them, where the values are not on the input already.
+    values: float [T, h, w]. on_input: a linear function that draws them onto the input, float [T, 84, 84].
+    fields: receptive fields with which the page draws them, if the values are not on the input.
     """
     stored, low, high = quantised(values)
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What agents make of the frames of a clip: policy, value, maps, and what another map would do."""
+"""Outputs of agents on the frames of a clip: policy, value, maps, and outputs with replaced maps."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ REPLACEMENTS = {
     "shuffled": "its own values, positions shuffled",
     "other": "the map of another moment of the clip",
 }
-"""What stands in for a map in "what if": fls_jax.networks.replacement's names, in a reader's words."""
+"""Replacements of the map in "what if": names in fls_jax.networks.replacement, with labels."""
 
 
 def look(agent: Agent, frames: Frames, advance: Advance = lambda steps: None) -> AgentOutput:
-    """What an agent says of every frame. advance: called with the frames done since the last call."""
+    """An agent's output for every frame. advance: called with the frames done since the last call."""
     parts = []
     for batch in observations(frames):
         parts.append(agent(batch))
@@ -44,8 +44,8 @@ def observed(
 ) -> dict[str, Any]:
     """An agent's part of a clip's document.
 
-    name: its id there. said: what `look` returned. methods: of fls_jax.saliency.METHODS, those of attention
-    only where there is some. targets: what the methods explain. advance: called with frames done.
+    name: its id there. said: the result of `look`. methods: names in fls_jax.saliency.METHODS; those of
+    attention only if there is any. targets: outputs to explain. advance: called with frames done.
     """
     probabilities = softmax(said.logits)
     attentive = agent.spec.attention is not None
@@ -66,7 +66,7 @@ def observed(
 
 
 def _replaced(agent: Agent, frames: Frames, trained: np.ndarray) -> list[dict[str, Any]]:
-    """Policy and value of every frame under every replacement of the map; trained: the policy as it is."""
+    """Policy and value of every frame with each replacement of the map. trained: the unchanged policy."""
     reference = np.concatenate(list(observations(frames)))
     records = []
     for name, label in REPLACEMENTS.items():

@@ -1,4 +1,4 @@
-"""Clips of the document: what an agent or a person played, and what every agent made of the same frames."""
+"""Clips of the document: the play of an agent or a person, and all agents' outputs on the same frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FPS = 15
 
 @dataclass(frozen=True)
 class Recording:
-    """What a clip is called in the document; player: the id of the agent that acts, None for a person."""
+    """The names of a clip in the document. player: the id of the agent that acts, None for a person."""
 
     id: str
     label: str
@@ -34,7 +34,7 @@ class Recording:
 def clip_record(
     recording: Recording, clip: Clip, player: Agent, observers: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """An agent's clip as it stands in the document (docs/report.md); observers: `observed` of every agent."""
+    """The document's entry for an agent's clip (docs/report.md). observers: `observed` of every agent."""
     config = player.config
     advantage = advantages(clip.rewards, clip.values, clip.ends, config.gamma, config.gae_lambda)
     change = mean_change(observers, recording.player)
@@ -55,9 +55,9 @@ def clip_record(
 def trial_record(
     recording: Recording, watched: Watched, logits: np.ndarray, observers: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """A person's clip: its gaze, and nothing of actions and rewards, which no agent's game has.
+    """The document's entry for a person's clip: with gaze, without actions and rewards.
 
-    logits: float [T, A] of the first observer, for whose choices the bookmarks are.
+    logits: float [T, A] of the first observer; bookmarks are made from its choices.
     """
     names = ("actions", "rewards", "returns", "games", "ends", "advantages")
     change = next((found for each in observers if (found := mean_change([each])) is not None), None)
@@ -76,9 +76,9 @@ def _frames_record(recording: Recording, frames: Frames) -> dict[str, Any]:
 
 
 def mean_change(observers: list[dict[str, Any]], agent: str | None = None) -> np.ndarray | None:
-    """How much a policy changes where its map is replaced by its mean; None without attention.
+    """Change of a policy if its map is replaced by the mean; None without attention.
 
-    agent: of which observer; of the first by default.
+    agent: index of the observer, the first by default.
     """
     for observer in observers:
         for each in observer["replacements"]:

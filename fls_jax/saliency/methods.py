@@ -108,7 +108,7 @@ def compute_targets(
     key = jax.random.key(0) if key is None else key
     question = Question(apply, params, observations, tuple(targets), key)
     if chosen.family not in ("attention", "control"):
-        question.actions  # noqa: B018 (a target that is none is told before anything long begins)
+        question.actions  # noqa: B018 (raises for an unknown target, before anything slow)
     maps = np.asarray(chosen.maps(question, **parameters), np.float32)
     if maps.shape != (expected := (len(targets), *observations.shape[:3])):
         raise CannotExplainError(
