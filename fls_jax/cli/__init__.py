@@ -34,8 +34,10 @@ def run(arguments: Sequence[str]) -> None:
         case Train() as command:
             if command.allocator == "tuned":
                 restart_with_settings()
+            from fls_jax.process.cluster import connect
             from fls_jax.train.job import Tracking, train
 
+            connect(command.coordinator, command.processes, command.process_id)
             tracking = Tracking(command.wandb, command.wandb_project)
             if command.seeds is None:
                 train(command.config, command.run_dir, command.fresh, tracking)

@@ -40,6 +40,18 @@ class Train:
     """Weights & Biases: auto is online if a key is found, else offline."""
     wandb_project: str = "fls-jax"
     """Project of the W&B run."""
+    coordinator: Annotated[
+        str | None, tyro.conf.arg(metavar="HOST:PORT", help_behavior_hint="(one process, or Slurm's tasks)")
+    ] = None
+    """Train together with other processes, on this machine or others: where process 0 listens."""
+    processes: Annotated[
+        int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(with --coordinator)")
+    ] = None
+    """How many there are; each plays its share of --num-envs and needs the same options and run folder."""
+    process_id: Annotated[
+        int | None, tyro.conf.arg(metavar="I", help_behavior_hint="(with --coordinator)")
+    ] = None
+    """Which of them this is, from 0; process 0 alone writes the record."""
     allocator: Literal["tuned", "default"] = "tuned"
     """tuned: on glibc, restart the process once with MALLOC_* and GLIBC_TUNABLES set so that memory is kept
     between steps (more than a third faster on a CPU); default: do not restart."""

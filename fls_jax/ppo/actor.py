@@ -74,12 +74,22 @@ class Collector:
         length: T, agent steps of each environment in a rollout.
         placement: where the arrays go.
         runs: S, runs that share the pools.
+        host, hosts: of several processes, each with its share of the environments, which this one is; the
+            sampling noise is that of one process with all of them.
     """
 
     def __init__(
-        self, pools: Sequence[Pool], apply: ApplyFn, length: int, placement: Placement, runs: int = 1
+        self,
+        pools: Sequence[Pool],
+        apply: ApplyFn,
+        length: int,
+        placement: Placement,
+        runs: int = 1,
+        host: int = 0,
+        hosts: int = 1,
     ) -> None:
         self._pools, self._length, self._placement, self._runs = pools, length, placement, runs
+        self._host, self._hosts = host, hosts
         self._policy_step = make_policy_step(apply)
         self._value = jax.jit(lambda params, observations: apply(params, observations).value)
         self._observations: list[np.ndarray] = []
@@ -134,8 +144,9 @@ class Collector:
     def _noise(self, keys: jax.Array) -> list[jax.Array]:
         """The sampling noise of each group, [T, N, A]."""
         pool, groups = self._pools[0], len(self._pools)
-        num_envs = pool.num_envs * groups // self._runs
-        return group_noise(keys, self._length, num_envs, pool.num_actions, groups)
+        num_envs = pool.num_envs * groups * self._hosts // self._runs
+        noise = group_noise(keys, self._length, num_envs, pool.num_actions, groups * self._hosts)
+        return noise[self._host * groups : (self._host + 1) * groups]
 
 
 class _Outcomes:

@@ -45,7 +45,7 @@ def resume_seed(seed: int, updates: int) -> int:
 
 
 def group_count(config: TrainConfig, devices: int) -> int:
-    """The number of groups of environments. Raises UserError if a group does not divide among the devices."""
+    """The number of groups of environments. Raises UserError if a group does not divide among devices."""
     if config.env_groups == 0:
         return 2 if jax.default_backend() != "cpu" and config.num_envs % (2 * devices) == 0 else 1
     size = config.num_envs // config.env_groups
@@ -57,14 +57,23 @@ def group_count(config: TrainConfig, devices: int) -> int:
     return config.env_groups
 
 
-def make_pools(make_pool: MakePool, config: TrainConfig, seeds: Sequence[int], groups: int) -> list[Pool]:
+def make_pools(
+    make_pool: MakePool,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    groups: int,
+    host: int = 0,
+    hosts: int = 1,
+) -> list[Pool]:
     """One pool per group. Each holds the same environments of every run, run after run.
 
     seeds: one per run. The pools share the threads of the configuration.
+    host, hosts: this process's number and how many there are; each makes its own share of the environments.
     """
     config = replace(config, env_threads=-(-config.env_threads // groups))
-    by_run = [environment_seeds(config, seed) for seed in seeds]
-    size = config.num_envs // groups
+    size = config.num_envs // hosts // groups
+    first = host * groups * size
+    by_run = [environment_seeds(config, seed)[first : first + groups * size] for seed in seeds]
     return [
         make_pool(config, [seed for run in by_run for seed in run[group * size : (group + 1) * size]])
         for group in range(groups)

@@ -16,7 +16,6 @@ from fls_jax.ppo.rollout import join_observations
 
 
 @runtime_checkable
-@runtime_checkable
 class RolloutStore(Protocol):
     """Stores the observations of one rollout, step by step, and within a step group by group."""
 
@@ -44,7 +43,7 @@ class Placement:
     Args:
         devices: number of local devices. 0: one on a CPU; on an accelerator as many as divide the
             environments and `batches` evenly.
-        num_envs: environments, which must divide evenly among the devices (UserError otherwise).
+        num_envs: environments of this process. Raises UserError if they do not divide among the devices.
         batches: sizes of other batches that are sharded; 0: no batch.
         inline: a CPU computes on the calling thread. This is faster for tiny networks, for which handing
             a program to another thread takes longer than the program. Large networks gain nothing.
@@ -56,10 +55,11 @@ class Placement:
         if inline:  # has an effect only if this process has made no array yet
             jax.config.update("jax_cpu_enable_async_dispatch", False)
         local = jax.local_devices()
-        most = 1 if jax.default_backend() == "cpu" else len(local)
+        everywhere = min(len(jax.local_devices(process)) for process in range(jax.process_count()))
+        most = 1 if jax.default_backend() == "cpu" else everywhere
         count = devices or largest_divisor(most, (num_envs, *batches))
-        if count > len(local):
-            raise UserError(f"--devices is {count}, but this machine has {len(local)}: choose fewer.")
+        if count > everywhere:
+            raise UserError(f"--devices is {count}, but this machine has {everywhere}: choose fewer.")
         if num_envs % count:
             raise UserError(
                 f"--num-envs is {num_envs}, which does not divide among {count} devices: "

@@ -21,9 +21,10 @@ from fls_jax.errors import UserError
 from fls_jax.networks.chunking import default_chunk_size
 from fls_jax.networks.modules import ActorCritic, count_parameters, initial_params
 from fls_jax.networks.specs import network_spec
-from fls_jax.ppo.actor import Collector, Rollout
+from fls_jax.ppo.actor import Collector, Pool, Rollout
 from fls_jax.ppo.environments import MakePool, atari_pool, group_count, make_pools, resume_seed
 from fls_jax.ppo.episodes import EpisodeStatistics
+from fls_jax.ppo.hosts import Hosts, exchange, share
 from fls_jax.ppo.lanes import InTurn, Lanes, Mapped
 from fls_jax.ppo.losses import ApplyFn
 from fls_jax.ppo.rollout import channels_last
@@ -95,17 +96,19 @@ class Fleet:
                 f"--devices is {config.devices}, but {runs} seeds at once share one device: leave it out."
             )
         tiny = network is not None and count_parameters(network) < TINY_NETWORK
-        batches = (config.minibatch_size, config.microbatch)
-        self.placement = Placement(1 if runs > 1 else config.devices, config.num_envs, tiny, batches)
-        check_spread(config, self.placement.count)
-        self._groups = group_count(config, self.placement.count)
+        mine = share(config.num_envs)
+        batches = tuple(size * mine // config.num_envs for size in (config.minibatch_size, config.microbatch))
+        self.placement = Placement(1 if runs > 1 else config.devices, mine, tiny, batches)
+        self.hosts = Hosts(self.placement)
+        check_spread(config, self.hosts.devices)
+        self._groups = group_count(config, self.hosts.devices)
         self._make_pool = make_pool
-        self._pools = make_pools(make_pool, config, self.seeds, self._groups)
-        self.network = network or build_network(config, self._pools[0].num_actions, self.placement.count)
+        self._pools = self._make_pools(self.seeds)
+        self.network = network or build_network(config, self._pools[0].num_actions, self.hosts.devices)
         self._has_attention = network is None and network_spec(config.network).attention is not None
         self.lanes = self._make_lanes(jax.default_backend() != "cpu" if mapped is None else mapped)
         self._keys = self.placement.replicate(jnp.stack([jax.random.key(seed) for seed in self.seeds]))
-        self.states: Any = self.lanes.join([self._initial_state(run) for run in range(runs)])
+        self.states: Any = self.hosts.lift(self.lanes.join([self._initial_state(run) for run in range(runs)]))
         self.episodes = [EpisodeStatistics() for _ in self.seeds]
         self.updates = 0
         self._collector = self._make_collector()
@@ -126,9 +129,10 @@ class Fleet:
         rollout = self._next_rollout()
         timer = PhaseTimer()
         with timer("update"):
-            keys = self._stream(_UPDATES, self.updates)
-            self.states, metrics = self.lanes.update(self.states, rollout.trajectory, keys)
+            keys = self.hosts.lift(self._stream(_UPDATES, self.updates))
+            self.states, metrics = self.lanes.update(self.states, self.hosts.join(rollout.trajectory), keys)
             fetched = jax.device_get(metrics)
+            rollout = self._games_of_all(rollout)
         self.updates += 1
         seconds = rollout.seconds | timer.seconds
         phases = {f"seconds_{phase}": seconds.get(phase, 0.0) for phase in _PHASES}
@@ -147,7 +151,7 @@ class Fleet:
         learner = {
             "optimiser": copy.optimiser,
             "update": copy.update,
-            "key": jax.random.key_data(self._keys)[run],
+            "key": self.hosts.lift(jax.random.key_data(self._keys)[run]),
             "statistics": self.episodes[run].to_arrays(),
         }
         return copy.params, learner
@@ -160,17 +164,17 @@ class Fleet:
         if self._pending is not None:  # it was played with other parameters, in games that end here
             self._pending.exception()  # waits until it no longer uses them
             self._pending = None
-        self.states = self.lanes.join(
-            [TrainState(params, learner["optimiser"], learner["update"]) for params, learner in checkpoints]
-        )
+        states = [
+            TrainState(params, learner["optimiser"], learner["update"]) for params, learner in checkpoints
+        ]
+        self.states = self.hosts.lift(self.lanes.join(states))
         self._keys = jax.random.wrap_key_data(jnp.stack([learner["key"] for _, learner in checkpoints]))
         self.episodes = [
             EpisodeStatistics.from_arrays(jax.device_get(learner["statistics"])) for _, learner in checkpoints
         ]
         (self.updates,) = updates
         self._close_pools()
-        seeds = [resume_seed(seed, self.updates) for seed in self.seeds]
-        self._pools = make_pools(self._make_pool, self.config, seeds, self._groups)
+        self._pools = self._make_pools([resume_seed(seed, self.updates) for seed in self.seeds])
         self._collector = self._make_collector()
 
     def close(self) -> None:
@@ -178,6 +182,20 @@ class Fleet:
         if self._actor is not None:
             self._actor.shutdown(wait=True, cancel_futures=True)
         self._close_pools()
+
+    def _make_pools(self, seeds: Sequence[int]) -> list[Pool]:
+        hosts = self.hosts
+        return make_pools(self._make_pool, self.config, seeds, self._groups, hosts.index, hosts.count)
+
+    def _games_of_all(self, rollout: Rollout) -> Rollout:
+        """The rollout with the games that ended in the other processes too."""
+        if self.hosts.count == 1:
+            return rollout
+        own = np.stack([rollout.returns, rollout.lengths.astype(float)])
+        told = [np.frombuffer(each).reshape(2, -1) for each in exchange(own.tobytes())]
+        returns, lengths = np.concatenate(told, axis=1)
+        runs = np.zeros(len(returns), np.int64)
+        return rollout._replace(returns=returns, lengths=lengths.astype(np.int64), runs=runs)
 
     def _close_pools(self) -> None:
         for pool in self._pools:
@@ -187,11 +205,17 @@ class Fleet:
         apply, runs = network_apply(self.network), len(self.seeds)
         if mapped and runs > 1:
             return Mapped(apply, self.config, runs)
-        return InTurn(apply, self.config, runs, self.placement.mesh if self.placement.count > 1 else None)
+        return InTurn(apply, self.config, runs, self.hosts.mesh if self.hosts.devices > 1 else None)
 
     def _make_collector(self) -> Collector:
-        length, runs = self.config.rollout_length, len(self.seeds)
-        return Collector(self._pools, self.lanes.apply, length, self.placement, runs)
+        length, runs, hosts = self.config.rollout_length, len(self.seeds), self.hosts
+        return Collector(
+            self._pools, self.lanes.apply, length, self.placement, runs, hosts.index, hosts.count
+        )
+
+    def _params(self) -> Params:
+        """The runs' parameters for acting."""
+        return self.hosts.own(self.lanes.params(self.states))
 
     def _tells(self, metric: str) -> bool:
         """Whether a metric exists for this network."""
@@ -199,16 +223,14 @@ class Fleet:
 
     def _next_rollout(self) -> Rollout:
         if self._actor is None:
-            return self._collector.collect(
-                self.lanes.params(self.states), self._stream(_ROLLOUTS, self.updates)
-            )
+            return self._collector.collect(self._params(), self._stream(_ROLLOUTS, self.updates))
         rollout = (self._pending or self._start_rollout(self._actor, self.updates)).result()
         self._pending = self._start_rollout(self._actor, self.updates + 1)
         return rollout
 
     def _start_rollout(self, actor: ThreadPoolExecutor, number: int) -> Future[Rollout]:
         # The update donates its parameters, so the actor plays with copies.
-        params = jax.tree.map(jnp.copy, self.lanes.params(self.states))
+        params = jax.tree.map(jnp.copy, self._params())
         return actor.submit(self._collector.collect, params, self._stream(_ROLLOUTS, number))
 
     def _stream(self, purpose: int, number: int) -> jax.Array:

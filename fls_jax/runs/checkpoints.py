@@ -125,7 +125,7 @@ class CheckpointStore:
 
     def _set_aside(self, steps: Collection[int]) -> None:
         home = self._directory.parent / "damaged-checkpoints"
-        for step in steps:
+        for step in steps if jax.process_index() == 0 else ():  # of several processes, one moves them
             home.mkdir(exist_ok=True)
             target = next(q for n in range(1, 10_000) if not (q := home / f"{step}-{n}").exists())
             (self._directory / str(step)).rename(target)

@@ -22,6 +22,7 @@ from fls_jax.atari.pool import GAME_BYTES, games, note_on_name, resolve_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.networks.specs import NETWORKS, network_spec
+from fls_jax.ppo.hosts import in_any_process
 from fls_jax.ppo.trainer import Member, Trainer
 from fls_jax.process.allocator import description as allocator_description
 from fls_jax.process.devices import describe_devices, unused_accelerators
@@ -32,10 +33,11 @@ from fls_jax.process.places import usable_places
 from fls_jax.process.timing import PhaseTimer
 from fls_jax.runs.checkpoints import CheckpointStore, load_params
 from fls_jax.runs.contents import checkpoint_steps
-from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
+from fls_jax.runs.folder import RunFolder, default_run_dir
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record, Row, read_record
 from fls_jax.saliency.projection import DEAD
+from fls_jax.train.together import check_alike, leads, shared_run
 from fls_jax.wandb.live import WandbMode, WandbRun
 
 
@@ -62,8 +64,9 @@ def train(
         if line:
             print(line)
     check_room(config)
-    with StopFlag() as stop, open_run(run_dir or default_run_dir(config), fresh) as folder:
+    with StopFlag() as stop, shared_run(run_dir or default_run_dir(config), fresh) as folder:
         config = as_begun(config, folder)
+        check_alike(config)
         if is_finished(config, folder):
             return folder
         with contextlib.closing(Trainer(config)) as trainer:
@@ -164,18 +167,20 @@ class Job:
         if not isinstance(trainer, Member) or trainer.run == 0:
             self.say_devices(details["machine"])
         self.resume()
-        if not folder.config_file.exists():
+        if leads() and not folder.config_file.exists():
             self.write_config(details)
-        self.record = Record(folder.record_file, self.saved)
-        self.write_session(details)
-        self.wandb = WandbRun(
-            folder.path, config.to_json() | details, "train", tracking.mode, tracking.project
-        )
+        self.record = Record(folder.record_file, self.saved) if leads() else None
+        if leads():
+            self.write_session(details)
+        mode = tracking.mode if leads() else "off"
+        self.wandb = WandbRun(folder.path, config.to_json() | details, "train", mode, tracking.project)
         self.wandb.catch_up(read_record(folder.record_file))
 
     def say_devices(self, machine: dict[str, object]) -> None:
         """Print the devices of this session, and accelerators that it does not use."""
         used = list(self.trainer.placement.mesh.devices.flat)
+        if (count := jax.process_count()) > 1:
+            self.display.message(f"{count} processes train together, each with devices of its own:")
         for line in (describe_devices(used, machine), unused_accelerators(used)):
             if line:
                 self.display.message(line)
@@ -194,7 +199,7 @@ class Job:
         """Record this session. Earlier sessions that left no checkpoint are dropped from the file."""
         own = {name: details[name] for name in ("backend", "allocator", "versions", "machine", "commit")}
         with contextlib.closing(Record(self.folder.sessions_file, self.saved - 1)) as sessions:
-            sessions.write({"env_step": self.saved, **own})
+            sessions.write({"env_step": self.saved, "processes": jax.process_count(), **own})
 
     def resume(self) -> None:
         """Restore the latest checkpoint that can be read, and print its step."""
@@ -242,7 +247,7 @@ class Job:
         """All updates of this session. Each row is on disk before its checkpoint is started."""
         session = last = time.perf_counter()
         checkpoint_seconds = 0.0
-        while self.trainer.env_step < self.total and not self.stop:
+        while self.trainer.env_step < self.total and not in_any_process(bool(self.stop)):
             row = self.trainer.advance()
             now = time.perf_counter()
             self.note(row, now - last, now - session, checkpoint_seconds)
@@ -258,7 +263,8 @@ class Job:
         self.check_attention(row)
         row |= self.speed(update_seconds, self.seconds_before + session_seconds)
         row["seconds_checkpoint"] = checkpoint_seconds
-        self.record.write(row)
+        if self.record is not None:
+            self.record.write(row)
         self.wandb.log(row)
 
     def save_if_due(self) -> float:
@@ -314,7 +320,8 @@ class Job:
         # The loss and gradient of an update are computed before it can spoil the parameters.
         if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
             raise self.diverged("parameters")
-        self.record.sync()  # the record must not lag behind the checkpoint, even after a loss of power
+        if self.record is not None:
+            self.record.sync()  # must not lag behind the checkpoint, even after a loss of power
         self.store.save(self.trainer.env_step, params, learner)
         self.saved = self.trainer.env_step
 
@@ -324,11 +331,13 @@ class Job:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(UserError):
-                self.store.close()
+            if jax.process_count() == 1:  # others may be gone, and saving takes all
+                with contextlib.suppress(UserError):
+                    self.store.close()
             raise
         else:
             self.store.close()
         finally:
             self.wandb.finish()
-            self.record.close()
+            if self.record is not None:
+                self.record.close()

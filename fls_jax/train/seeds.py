@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+import jax
+
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.ppo.trainer import Fleet, Member
@@ -50,6 +52,11 @@ def train_seeds(
     latest step that all of them have. A run that diverges ends, and the others continue. Raises UserError as
     `train` does; for a run that diverged, at the end.
     """
+    if jax.process_count() > 1:
+        raise UserError(
+            f"--seeds trains in one process, and there are {jax.process_count()}: start one alone, or train "
+            "each seed for itself, with --seed."
+        )
     configs = [resolve(replace(config, seed=seed)) for seed in seeds]
     for line in usable_places():
         print(line)
