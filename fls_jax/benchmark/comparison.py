@@ -67,7 +67,7 @@ class Comparison:
     """An agent, a set of frames, and the values that all methods share.
 
     Args:
-        agent: the agent to explain. frames: the frames on which.
+        agent: the agent to explain. frames: its observations.
         settings: see Settings.
         results: where results are written.
         stop: checked between slices of frames.
@@ -110,7 +110,7 @@ class Comparison:
                     maps, measured = self.measure(name, method)
                 except Stopped:
                     raise
-                except Exception as error:  # whatever a user's method raises
+                except Exception as error:  # any error of a user's method
                     log = self.results.log_file(method)
                     self.failures[method] = told(error, METHODS[method].maps, log)
                 else:
@@ -143,7 +143,7 @@ class Comparison:
         maps, milliseconds = self._maps(agent, method, targets)
         later = agent.saliency_of_targets(self.frames.followers, method, targets, self._key)
         measured = Measured({}, {}, {})
-        # of the map that gates, whatever is asked
+        # of the map that multiplies the features, for any target
         replaced = replacement_scores(agent, self.frames.observations) if method == "attention" else {}
         for target, each in maps.items():
             mass = mass_of(each, METHODS[method].family)

@@ -21,7 +21,7 @@ SHOWN = 3
 """Frames of the figure of maps."""
 _ACROSS = 3
 _FACTOR, _SIDE, _GAP, _TITLE = 2, 168, 4, 30
-_SHARE = 99.5  # percentile of a map's pixels that is drawn as its largest: single pixels hide the rest
+_SHARE = 99.5  # percentile of a map that is drawn as its maximum, because single pixels would hide the rest
 FILL, OUTPUT = "blurred", "probability"
 REFERENCE = "random"
 
@@ -34,8 +34,8 @@ def shown_frames(count: int) -> np.ndarray:
 def map_figure(observations: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
     """Every method's maps over the newest of the frames: uint8 [H, W, 3].
 
-    observations: uint8 [N, 84, 84, 4]. maps: float [N, 84, 84] by method; drawn is what counts as their mass,
-    as a share of its 99.5th percentile in each map.
+    observations: uint8 [N, 84, 84, 4]. maps: float [N, 84, 84] by method. The drawing shows their mass,
+    divided by its 99.5th percentile in each map.
     """
     width, height = SHOWN * (_SIDE + _GAP) + 4 * _GAP, _TITLE + _SIDE + 2 * _GAP
     rows = -(-len(maps) // _ACROSS)

@@ -12,8 +12,8 @@ _PAIRS = 1000
 def importance(logits: np.ndarray) -> np.ndarray:
     """How much it matters which action is taken: float [T], the range of the logits float [T, A].
 
-    HIGHLIGHTS takes the range of Q; a policy that is soft in Q has logits that differ by as much as Q does,
-    over its temperature.
+    HIGHLIGHTS uses the range of Q. The logits of a softmax policy over Q differ by the differences of Q
+    divided by the temperature.
     """
     return logits.max(axis=1) - logits.min(axis=1)
 
@@ -21,10 +21,10 @@ def importance(logits: np.ndarray) -> np.ndarray:
 def diverse(weights: np.ndarray, pictures: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Numbers of `count` of T states, int64 ascending: the weightiest of which no two are alike.
 
-    Going down in weight [T], a state is taken whose picture uint8 [T, H, W] is further than a limit from
-    those of all taken before (root of the sum of squared differences). The limit is half the median distance
-    of pairs drawn at random; while too few are found it is halved. HIGHLIGHTS-DIV has the same two aims, and
-    compares a state with the most similar one taken, where it keeps the weightier.
+    In descending order of weight [T], a state is selected if its picture uint8 [T, H, W] is further than a
+    limit from all selected ones (root of the sum of squared differences). The limit is half the median
+    distance of random pairs; it is halved until enough states are found. HIGHLIGHTS-DIV has the same two
+    aims, but compares a state with the most similar selected one and keeps that with the larger weight.
     """
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     random = np.random.default_rng(seed)

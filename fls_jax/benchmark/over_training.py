@@ -18,7 +18,7 @@ DRAWN = ("insertion_blurred_probability", "deletion_blurred_probability", "effec
 def write_over_training(folder: Path, sets: dict[int, Path], target: str) -> pd.DataFrame:
     """Write the tables of a run's checkpoints as one, over_training.csv and .parquet, and the figures.
 
-    sets: folders of results by env_step. Columns are those of scores.csv with `env_step` in front.
+    sets: folders of results by env_step. The columns are `env_step` and those of scores.csv.
     """
     tables = [pd.read_csv(sets[step] / "scores.csv").assign(env_step=step) for step in sorted(sets)]
     table = pd.concat(tables, ignore_index=True)

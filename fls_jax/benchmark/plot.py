@@ -12,13 +12,13 @@ Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
 _SHAPE = (560, 1100, 3)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 780, 60, 490
-_FRACTION = 4  # cv2 takes places in sixteenths of a pixel
+_FRACTION = 4  # cv2 takes positions in sixteenths of a pixel
 
 
 def lines(series: Series, title: str, x_name: str, thick: tuple[str, ...] = ()) -> np.ndarray:
     """A picture uint8 [560, 1100, 3] of the series, whose numbers are finite.
 
-    thick: names of lines to draw in white, what the others are held against.
+    thick: names of reference lines, which are drawn in white.
     """
     image = np.empty(_SHAPE, np.uint8)
     image[:] = BACKGROUND

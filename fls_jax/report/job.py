@@ -42,22 +42,21 @@ def report(
     """Write the report of run folders; returns the files, the front page first.
 
     Args:
-        runs: run folders, or folders that hold some.
-        out: a file that ends in .html, or a folder: then a page a game and `index.html`.
-        steps: agent steps that each agent plays for the player, and that are shown of a person's trial; 0:
-            records only.
+        runs: run folders, or folders that hold run folders.
+        out: a file that ends in .html, or a folder for one page per game and `index.html`.
+        steps: agent steps of each clip, of agents and of a person's trial; 0: only records.
         seed: of the games and the sampled actions.
         greedy: take the most probable action instead of sampling.
-        methods: saliency methods whose maps are recorded, of fls_jax.saliency.METHODS.
-        targets: what these explain: action, policy, value.
-        atari_head: the data set; agents then also look at a person's trial of their game, with the gaze.
-        trials: which ones; the first of each game by default.
-        records: folders that hold the records of runs that were shipped without theirs.
-        make: first make what is missing: evaluations, replaced attention, compared saliency methods and,
+        methods: names in fls_jax.saliency.METHODS whose maps are recorded.
+        targets: outputs that these explain: action, policy, value.
+        atari_head: the data set; agents then also run on a person's trial of their game, shown with the gaze.
+        trials: numbers of trials; the first of each game by default.
+        records: folders with the records of runs that were shipped without them.
+        make: first make missing ones: evaluations, replaced attention, comparisons of saliency methods and,
             with atari_head, gaze passes.
-        games: whole games of each evaluation that is made.
+        games: whole games in each evaluation that is made.
 
-    Returns an empty list where a signal stopped --make. Raises UserError for errors that the user can
+    Returns an empty list if a signal stopped --make. Raises UserError for errors that the user can
     correct.
     """
     settings = Settings(steps, seed, greedy, tuple(methods), tuple(targets))

@@ -20,8 +20,8 @@ from fls_jax.saliency.projection import SCREEN
 class Watched(NamedTuple):
     """A person's game.
 
-    frames: T observations as an agent meets them. gaze: of each, points float [k, 2] (x, y) in pixels of the
-    screen: the middle of the samples of every frame that its stack shows, at most eight, oldest first.
+    frames: T observations in an agent's form. gaze: for each, points float [k, 2] (x, y) in pixels of the
+    screen: the median of the samples of each frame in its stack, at most eight, oldest first.
     """
 
     frames: Frames
@@ -31,8 +31,8 @@ class Watched(NamedTuple):
 def watch(trial: Trial, steps: int, advance: Advance = lambda steps: None) -> Watched:
     """The first `steps` observations of a trial, preprocessed as EnvPool does.
 
-    advance: called with the number of observations read since the last call. Raises TrialError where the
-    trial cannot be read, or has no observation.
+    advance: called with the number of observations read since the last call. Raises TrialError if the
+    trial cannot be read or has no observation.
     """
     data = read_trial(trial, lambda number: number % SKIP in (0, 1) and number <= SKIP * steps)
     observations = TrialObservations(data)

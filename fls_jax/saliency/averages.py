@@ -96,7 +96,7 @@ def completeness_gaps(
 ) -> np.ndarray:
     """How far the sums of maps [T, B, H, W] of `integrated_gradients` are from the outputs' differences.
 
-    As a share of the difference: float64 [T, B], NaN for `policy`, whose maps are joined.
+    As a share of the difference: float64 [T, B], NaN for `policy`, whose maps are combined.
     """
     start = _baseline(baseline, question.observations)[None]
     there = [np.asarray(each, float)[0] for each in compiled(question.apply)(question.params, start)[:2]]

@@ -168,7 +168,7 @@ def test_other_runs_are_no_cells(tmp_path):
     reasons = {problem.path.name: problem.reason for problem in selection.problems}
     assert set(reasons) == {"again", "other", "smoke"}
     assert "trained further" in reasons["again"]
-    assert "no cell" in reasons["other"]
+    assert "not a cell" in reasons["other"]
     assert reasons["smoke"].endswith("(total_steps: 2000000 -> 10240)")
 
 
