@@ -294,7 +294,7 @@ def test_a_trial_that_cannot_be_read_fails_alone(home, run, tmp_path, capsys):
     assert summary["trials"]["scored"] == [9]
     failed = read(run).summary["trials"]["failed"]
     assert "cannot be read" in failed["5"]
-    assert "not a gaze file" in failed["7"]
+    assert "has no gaze file" in failed["7"]
     assert read(run).frames["trial"].unique().tolist() == [9]
     assert [(entry["trial"], entry["scored"]) for entry in read(run).trials] == [
         (5, False), (7, False), (9, True),
