@@ -50,11 +50,21 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class SaliencySettings:
+    """Options of `fls saliency`: frames of a run's games, of them those that are scored for faithfulness."""
+
+    frames: int = 500
+    faithful: int = 100
+    methods: tuple[str, ...] = ("all",)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Runs that belong together; they differ only in game, network and seed.
 
-    cells: in the preferred order of running. title: for headings. base: all other settings. evaluation: of
-    every run. resources: by stage (experiments/launch). pack: number of runs that share a job.
+    cells: in the preferred order of running. title: for headings. base: all other settings. evaluation,
+    saliency: of every run. resources: by stage (experiments/launch). pack: number of runs that share a job.
+    together: these runs train in one process (`fls train --seeds`).
     """
 
     name: str
@@ -65,6 +75,8 @@ class Experiment:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     resources: Mapping[str, Resources] = field(default_factory=dict)
     pack: int = 1
+    together: bool = False
+    saliency: SaliencySettings = field(default_factory=SaliencySettings)
 
     @property
     def games(self) -> tuple[str, ...]:
@@ -137,6 +149,7 @@ PAPER = Experiment(
         "saliency": Resources(cores=2, gpus=1, memory_gb=12, hours=12.0),
     },
     pack=len(PAPER_SEEDS),
+    together=True,
 )
 _PILOT_FIRST = (
     Cell("Pong", "cnn_sparse_fls", 1),
@@ -185,6 +198,8 @@ SMOKE = Experiment(
     TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=8),
     EvaluationSettings(num_envs=2, games_per_env=1),
     resources=dict.fromkeys(("train", "evaluate", "gaze", "saliency"), Resources(cores=1, hours=0.5)),
+    together=True,
+    saliency=SaliencySettings(frames=8, faithful=2, methods=("gradient", "uniform")),
 )
 """Runs every part of the grid in minutes, without learning anything."""
 

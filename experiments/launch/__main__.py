@@ -44,7 +44,7 @@ class Settings:
     """networks instead of the experiment's"""
     seeds: tuple[int, ...] = ()
     """seeds instead of the experiment's"""
-    stage: Annotated[str, tyro.conf.arg(metavar="STAGE[,STAGE ...]")] = "train,evaluate,figures"
+    stage: Annotated[str, tyro.conf.arg(metavar="STAGE[,STAGE ...]")] = "train,evaluate,saliency,figures"
     """train, evaluate, gaze, saliency, figures; a run's other stages begin when its training has ended"""
     where: Literal["local", "slurm"] = "local"
     """local: run everything on this machine; slurm: submit to Slurm"""

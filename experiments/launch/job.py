@@ -20,7 +20,15 @@ import submitit
 
 from experiments.data.grid import Cell
 from experiments.launch.attempts import AttemptState, add_attempt, job_id, log_file
-from experiments.launch.stages import Grid, Stage, cell_id, commands, is_done
+from experiments.launch.stages import (
+    Grid,
+    Stage,
+    cell_id,
+    command_together,
+    commands,
+    is_done,
+    train_together,
+)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _RESTARTS = 2
@@ -48,35 +56,44 @@ class Job:
         if self.cores:
             os.sched_setaffinity(0, self.cores)
         with _Signals() as signals:
-            work = [_Work(self, cell) for cell in self.cells]
+            processes = self.processes()
+            environment = self.environment(len(processes))
+            work = [_Work(self, cells, environment) for cells in processes]
             while sum(each.advance(stop=bool(signals.received)) for each in work) < len(work):
                 time.sleep(_POLL)
-        states = {cell_id(each.cell): each.state for each in work}
+        states = {cell_id(cell): state for each in work for cell, state in each.states.items()}
         if "stopped" in states.values() and job_id() and _is_still_wanted():
             signal.raise_signal(signal.SIGUSR2)  # submitit's own handler is restored: it requeues and exits
         if set(states.values()) == {"failed"}:
-            raise RuntimeError("; ".join(f"{cell_id(each.cell)}: {each.why}" for each in work))
+            raise RuntimeError("; ".join(f"{cell_id(each.cells[0])}: {each.why}" for each in work))
         return states
+
+    def processes(self) -> list[tuple[Cell, ...]]:
+        """The cells of each process: one, or all that are to be trained together."""
+        left = tuple(cell for cell in self.cells if not is_done(self.grid, self.stage, cell))
+        if self.stage != "train" or not train_together(self.grid, left):
+            return [(cell,) for cell in self.cells]
+        return [left, *((cell,) for cell in self.cells if cell not in left)]
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """For submitit: run the same job after a requeue."""
         return submitit.helpers.DelayedSubmission(self)
 
-    def environment(self) -> dict[str, str]:
-        """The processes' environment: runs that share a GPU share its memory."""
-        if self.gpus and len(self.cells) > 1:
-            return os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / len(self.cells):.3f}"}
+    def environment(self, processes: int) -> dict[str, str]:
+        """The processes' environment: those that share a GPU share its memory."""
+        if self.gpus and processes > 1:
+            return os.environ | {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / processes:.3f}"}
         return dict(os.environ)
 
 
 class _Work:
-    """The commands of one cell, one after the other."""
+    """The commands of one cell, one after the other, or the one that trains several."""
 
-    def __init__(self, job: Job, cell: Cell) -> None:
-        self.job, self.cell = job, cell
-        self.folder = job.grid.folder(cell)
-        self.last_step = job.grid.config(cell).last_step
-        self.state: AttemptState = "running"
+    def __init__(self, job: Job, cells: tuple[Cell, ...], environment: dict[str, str]) -> None:
+        self.job, self.cells, self.environment = job, cells, environment
+        self.folders = [job.grid.folder(cell) for cell in cells]
+        self.last_step = job.grid.config(cells[0]).last_step
+        self.states: dict[Cell, AttemptState] = {}
         self.why = ""
         self._left: list[list[str]] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,7 +103,7 @@ class _Work:
 
     def advance(self, stop: bool) -> bool:
         """Check the process and start the next one. Returns whether all have ended."""
-        if self.state != "running":
+        if self.states:
             return True
         if self._process is None:
             return self._end("stopped") if stop else self._begin()
@@ -103,22 +120,30 @@ class _Work:
 
     def _begin(self) -> bool:
         """Start the next command, once no other process trains here. Returns whether all have ended."""
-        if self.folder.is_locked():
+        if any(folder.is_locked() for folder in self.folders):
             return False
+        grid, stage = self.job.grid, self.job.stage
+        log = log_file(self.folders[0], stage)
         if self._left is None:
-            if is_done(self.job.grid, self.job.stage, self.cell):
-                self.state = "finished"
+            if self._is_done():
+                self.states = dict.fromkeys(self.cells, "finished")
                 return True
-            if self.job.stage != "train" and not is_done(self.job.grid, "train", self.cell):
+            if stage != "train" and not is_done(grid, "train", self.cells[0]):
                 return self._end("failed", "its training is not finished")
-            add_attempt(self.folder, self.job.stage, "running", self.last_step)
-            self._left = commands(self.job.grid, self.job.stage, self.cell)
-        log = log_file(self.folder, self.job.stage)
+            for folder in self.folders:
+                add_attempt(folder, stage, "running", self.last_step)
+            for folder in self.folders[1:]:
+                with log_file(folder, stage).open("a") as other:
+                    other.write(f"Trained together with others; what was said is in {log}\n")
+            several = len(self.cells) > 1
+            self._left = (
+                [command_together(grid, self.cells)] if several else commands(grid, stage, self.cells[0])
+            )
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log.open("ab")
         self._process = subprocess.Popen(
             self._left[0],
-            env=self.job.environment(),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -131,8 +156,7 @@ class _Work:
         """Handle an exit code. Returns whether all have ended."""
         assert self._left is not None
         if stop and code in _STOPPED_CODES:
-            done = code == 0 and is_done(self.job.grid, self.job.stage, self.cell)
-            return self._end("finished" if done else "stopped")
+            return self._end("finished" if code == 0 and self._is_done() else "stopped")
         if code < 0 and self._restarts < _RESTARTS:
             self._restarts += 1
             return False
@@ -141,21 +165,28 @@ class _Work:
         self._left.pop(0)
         if self._left:
             return False
-        if self.job.stage != "saliency" and not is_done(self.job.grid, self.job.stage, self.cell):
+        if self.job.stage != "saliency" and not self._is_done():
             return self._end("stopped")  # by a signal to this command only
         return self._end("finished")
 
+    def _is_done(self) -> bool:
+        return all(is_done(self.job.grid, self.job.stage, cell) for cell in self.cells)
+
     def _end(self, state: AttemptState, why: str = "") -> bool:
-        self.state, self.why = state, why
-        if self._left is not None:  # a stage that has not begun is not recorded
-            add_attempt(self.folder, self.job.stage, state, self.last_step, why)
+        """Record how each cell ended. Of several cells, those that are done have finished."""
+        self.why = why
+        for cell, folder in zip(self.cells, self.folders, strict=True):
+            done = len(self.cells) > 1 and is_done(self.job.grid, self.job.stage, cell)
+            self.states[cell] = "finished" if done else state
+            if self._left is not None:  # a stage that has not begun is not recorded
+                add_attempt(folder, self.job.stage, self.states[cell], self.last_step, "" if done else why)
         return True
 
     def _reason(self, code: int) -> str:
         """Why a command failed: its last message, or the signal that killed it."""
         if code < 0:
             return f"killed {self._restarts + 1} times by {signal.Signals(-code).name} (out of memory?)"
-        lines = log_file(self.folder, self.job.stage).read_text(errors="replace").splitlines()
+        lines = log_file(self.folders[0], self.job.stage).read_text(errors="replace").splitlines()
         told = [line for line in lines if line.startswith("fls: ")] or [
             line for line in lines if line.strip()
         ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from experiments.data.grid import Cell, Experiment
+from experiments.data.grid import Cell, Experiment, SaliencySettings
 from experiments.launch.attempts import last_attempt
 from fls_jax.atari_head.metadata import canonical_game
 from fls_jax.config import TrainConfig
@@ -73,17 +74,42 @@ def commands(grid: Grid, stage: Stage, cell: Cell) -> list[list[str]]:
         if grid.atari_head is None:
             raise UserError("The stage gaze needs the data set: name its folder with --atari-head DIR.")
         return [[*fls, run, "--atari-head", str(grid.atari_head)]]
-    return [[*fls, run]]
+    return [[*fls, run, *flags(grid.experiment.saliency, SaliencySettings())]]
 
 
-def flags(settings: TrainConfig | EvaluationSettings, default: TrainConfig | EvaluationSettings) -> list[str]:
+def train_together(grid: Grid, cells: Sequence[Cell]) -> bool:
+    """Whether one process is to train these cells of one game and network.
+
+    The experiment says so, and no run is more than a save ahead of another, as `fls train --seeds` demands.
+    """
+    steps = [max(checkpoint_steps(grid.folder(cell).checkpoints), default=0) for cell in cells]
+    if not grid.experiment.together or len(cells) < 2:
+        return False
+    config = grid.config(cells[0])
+    return max(steps) - min(steps) <= config.checkpoint_every * config.steps_per_update
+
+
+def command_together(grid: Grid, cells: Sequence[Cell]) -> list[str]:
+    """The command that trains these cells in one process, each in its own run folder."""
+    config = replace(grid.config(cells[0]), seed=TrainConfig().seed, env_threads=grid.threads * len(cells))
+    seeds = ",".join(str(cell.seed) for cell in cells)
+    home = str(grid.folder(cells[0]).path.parent)
+    fls = [sys.executable, "-m", "fls_jax", "train", *flags(config, TrainConfig())]
+    return [*fls, "--seeds", seeds, "--run-dir", home, "--wandb", grid.wandb]
+
+
+Settings = TrainConfig | EvaluationSettings | SaliencySettings
+
+
+def flags(settings: Settings, default: Settings) -> list[str]:
     """The options of `fls` for these settings, without those at their defaults."""
     words = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if value != getattr(default, field.name):
             words.append("--" + field.name.replace("_", "-"))
-            words += [] if isinstance(value, bool) else [str(value)]
+            values = value if isinstance(value, tuple) else [value]
+            words += [] if isinstance(value, bool) else map(str, values)
     return words
 
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from experiments.launch import job as job_module
 from experiments.launch.attempts import attempts_file, last_attempt, log_file
 from experiments.launch.job import Job
-from experiments.launch.stages import cell_id
+from experiments.launch.stages import cell_id, command_together
 from tests.experiments.launch.grids import PONG, cells, small_grid, write_training
 
 # A job's process knows no JAX. This one may, from other tests, and JAX warns of forks, as commands start.
@@ -195,6 +196,43 @@ def test_runs_that_share_a_gpu_share_its_memory(tmp_path):
     two = cells(seeds=(1, 9))
     grid = small_grid(tmp_path, two)
     name = "XLA_PYTHON_CLIENT_MEM_FRACTION"
-    assert Job(grid, "train", two, gpus=1).environment()[name] == "0.450"
-    assert name not in Job(grid, "train", two).environment()
-    assert name not in Job(grid, "train", two[:1], gpus=1).environment()
+    job = Job(grid, "train", two, gpus=1)
+    assert len(job.processes()) == 2
+    assert job.environment(2)[name] == "0.450"
+    assert name not in job.environment(1)
+    assert name not in Job(grid, "train", two).environment(2)
+
+
+def test_seeds_train_together_unless_one_is_ahead(tmp_path):
+    """In one process where the experiment says so; what is done, or more than a save ahead, by itself."""
+    three = cells(seeds=(1, 9, 17))
+    grid = small_grid(tmp_path, three)
+    together = replace(grid, experiment=replace(grid.experiment, together=True))
+    assert Job(grid, "train", three).processes() == [(cell,) for cell in three]
+    assert Job(together, "train", three).processes() == [three]
+    assert Job(together, "evaluate", three).processes() == [(cell,) for cell in three]
+    command = command_together(together, three)
+    assert command[command.index("--seeds") + 1] == "1,9,17"
+    assert command[command.index("--run-dir") + 1] == str(tmp_path / "Pong" / "cnn")
+    write_training(together, three[0])
+    assert Job(together, "train", three).processes() == [three[1:], three[:1]]
+    saves = replace(together, experiment=replace(together.experiment, total_steps=10_000))
+    assert Job(saves, "train", three).processes() == [three], "64 steps are less than a save"
+    write_training(saves, three[1], 9_984)
+    assert Job(saves, "train", three).processes() == [(cell,) for cell in three]
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_of_seeds_together_each_has_its_own_state(stand_in, tmp_path, code, monkeypatch):
+    """A process that trains two: one that diverges has failed, the other has finished."""
+    one, two = cells(seeds=(1, 9))
+    grid = small_grid(tmp_path, (one, two))
+    together = replace(grid, experiment=replace(grid.experiment, together=True))
+    program = "import sys; " + touch(done(tmp_path, one)) + "; print('fls: Seed 9: diverged'); "
+    program += f"sys.exit({code})" if code else touch(done(tmp_path, two))
+    monkeypatch.setattr(job_module, "command_together", lambda grid, cells: [sys.executable, "-c", program])
+    states = Job(together, "train", (one, two))()
+    assert states == {cell_id(one): "finished", cell_id(two): "failed" if code else "finished"}
+    assert last_attempt(grid.folder(one), "train").why == ""
+    assert last_attempt(grid.folder(two), "train").why == ("Seed 9: diverged" if code else "")
+    assert str(log_file(grid.folder(one), "train")) in log_file(grid.folder(two), "train").read_text()

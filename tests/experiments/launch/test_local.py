@@ -159,7 +159,7 @@ def test_a_dry_run_starts_and_writes_nothing(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["launch", "pilot", "--root", str(tmp_path / "new"), "--dry-run"])
     assert command.main() == 0
     said = capsys.readouterr().out
-    assert "Pong cnn seed 1: train, evaluate; training, h: " in said
+    assert "Pong cnn seed 1: train, evaluate, saliency; training, h: " in said
     assert "Speeds, medians of the runs at hand" in said
     assert not (tmp_path / "new").exists()
 

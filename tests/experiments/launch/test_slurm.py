@@ -91,6 +91,7 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
         folder = tmp_path / cell.game / cell.network / f"seed{cell.seed}"
         assert (folder / "checkpoints" / str(SMOKE.total_steps)).is_dir(), status
         assert (folder / "evaluation" / f"{SMOKE.total_steps}-standard.json").exists(), status
+        assert list((folder / "saliency").glob("*/summary.json")), status
         steps = [json.loads(line)["env_step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps)), "no update was trained twice"
     assert training(run) == ["running", "stopped", "running", "finished"]
