@@ -102,7 +102,8 @@ def test_integrated_gradients_are_complete(params, baseline, target, rng):
     )
     scale = np.abs(after - before).max()
     assert scale > 0.1
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), after - before, rtol=0.01)
+    # A difference near 0 is not met to a share of itself: the steps have a limit.
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), after - before, rtol=0.01, atol=0.005 * scale)
 
 
 def test_the_gap_of_integrated_gradients_is_told(params, rng):
