@@ -148,7 +148,7 @@ def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
         steps=settings.steps,
         methods=("attention", "gradient"),
         targets=("action", "value"),
-        records=[settings.records],
+        records=[settings.records] if settings.records.is_dir() else [],
     )
 
 
