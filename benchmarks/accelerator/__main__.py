@@ -11,12 +11,14 @@ measured on the CPU, and the results say so.
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from benchmarks.accelerator import correctness, machine, speed, training
 from benchmarks.accelerator.journal import Journal
+from fls_jax.config import PRESETS
 from fls_jax.networks.specs import NETWORKS
 
-PARTS = ("machine", "correctness", "speed", "pytorch", "training")
+# The parts in their order, with their shares of the time. What one part leaves, the next one gets.
+SHARES = {"machine": 0.1, "correctness": 0.15, "speed": 0.3, "pytorch": 0.15, "training": 0.3}
+PARTS = tuple(SHARES)
 ROOT = Path(__file__).resolve().parents[2]
-# Share of the time reserved for the training at the end.
-TRAINING_SHARE = 0.3
+PYTORCH_SECONDS = 15.0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -64,8 +68,8 @@ def measure_correctness(journal: Journal) -> None:
         journal.measure("correctness", name, lambda name=name: correctness.network_error(name))
 
 
-def measure_speed(journal: Journal, rollout_length: int | None, spare: float) -> None:
-    """Policy, update, whole training; the last `spare` seconds are reserved for later parts."""
+def measure_speed(journal: Journal, rollout_length: int | None) -> None:
+    """Policy, update, whole training."""
     for case in speed.cases():
         if rollout_length:
             case = replace(case, config=replace(case.config, rollout_length=rollout_length))
@@ -73,56 +77,75 @@ def measure_speed(journal: Journal, rollout_length: int | None, spare: float) ->
         journal.measure(
             "speed",
             case.name,
-            lambda case=case, alone=alone: speed.measure(case, 3, alone.get("steps_per_second")),
-            seconds=spare + 15,
+            lambda case=case, alone=alone: speed.measure(
+                case, 3, alone.get("steps_per_second"), journal.left()
+            ),
+            seconds=15,
         )
 
 
-def measure_pytorch(journal: Journal, spare: float) -> None:
+def measure_pytorch(journal: Journal) -> None:
     """The same algorithm in plain PyTorch, on the same device, in a separate process."""
     backend = journal.results.get("machine", {}).get("description", {}).get("backend", "cpu")
     device = "cuda" if backend == "gpu" else "cpu"
-    for network in ("cnn", "cnn_sparse_fls"):
-        limit = journal.left() - spare
+    for share, network in ((0.5, "cnn"), (1.0, "cnn_sparse_fls")):
         journal.measure(
-            "pytorch", network, lambda n=network, s=limit: pytorch(n, device, s), seconds=spare + 15
+            "pytorch",
+            network,
+            lambda n=network, s=share: pytorch(n, device, s * journal.left()),
+            seconds=PYTORCH_SECONDS,
         )
 
 
 def pytorch(network: str, device: str, seconds: float) -> dict[str, Any]:
-    """PyTorch's steps per second, 8 x 128."""
-    command = [sys.executable, "-m", "benchmarks.peers.pytorch_ppo", "--network", network]
-    command += ["--device", device, "--updates", "6", "--warmup-updates", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1])
-    report = json.loads(done.stdout.splitlines()[-1])
-    each = sorted(report["seconds_per_update"])
-    return report | {"steps_per_second": report["steps_per_update"] / each[len(each) // 2]}
+    """PyTorch's steps per second, 8 x 128, in this Python or in that of `make bench-peers`.
+
+    Six updates, or as many as fit into the seconds. Raises RuntimeError if none does.
+    """
+    of_peers = ROOT / ".venv-peers" / "bin" / "python"
+    python = sys.executable if find_spec("torch") or not of_peers.exists() else str(of_peers)
+    command = [python, "-m", "benchmarks.peers.pytorch_ppo", "--network", network]
+    command += ["--device", device, "--updates", "6", "--warmup-updates", "1"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=seconds, check=False)
+        said, failed = done.stderr.decode(), done.returncode != 0
+    except subprocess.TimeoutExpired as error:
+        said, failed = (error.stderr or b"").decode(), False
+    if failed:
+        raise RuntimeError((said.strip().splitlines() or ["no message"])[-1])
+    each = sorted(float(found) for found in re.findall(r"^update \d+/\d+: ([\d.]+) s", said, re.MULTILINE))
+    if not each:
+        raise RuntimeError(f"no update after the first within {seconds:.0f} s")
+    steps = PRESETS["paper"].steps_per_update
+    return {"seconds_per_update": each, "steps_per_second": steps / each[len(each) // 2]}
 
 
 def measure_training(journal: Journal, rollout_length: int | None) -> None:
-    """Train for the remaining time."""
+    """Train for the remaining time, at least one update."""
     known = journal.results.get("speed", {}).get(f"{training.NETWORK}, `--preset throughput`", {})
     rate = known.get("steps_per_second", 300.0)
-    journal.measure("training", "Pong", lambda: training.train(journal, rate, rollout_length), seconds=25)
+    journal.measure(
+        "training", "Pong", lambda: training.train(journal, rate, rollout_length), seconds=-math.inf
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the selected measurements, in the order of PARTS."""
     options = parse(arguments)
     journal = Journal(options.out, options.minutes)
-    spare = 60 * options.minutes * TRAINING_SHARE if "training" in options.parts else 0.0
     work = {
         "machine": lambda: measure_machine(journal),
         "correctness": lambda: measure_correctness(journal),
-        "speed": lambda: measure_speed(journal, options.rollout_length, spare),
-        "pytorch": lambda: measure_pytorch(journal, spare),
+        "speed": lambda: measure_speed(journal, options.rollout_length),
+        "pytorch": lambda: measure_pytorch(journal),
         "training": lambda: measure_training(journal, options.rollout_length),
     }
-    for part in PARTS:
-        if part in options.parts:
-            work[part]()
+    parts = [part for part in PARTS if part in options.parts]
+    whole = sum(SHARES[part] for part in parts)
+    for number, part in enumerate(parts, start=1):
+        later = sum(SHARES[each] for each in parts[number:])
+        journal.kept = 60 * options.minutes * later / whole
+        work[part]()
     journal.say(f"Done; results in {options.out}")
     journal.close()
     return 0

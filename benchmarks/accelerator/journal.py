@@ -26,10 +26,12 @@ class Journal:
         self._end = time.monotonic() + 60 * minutes
         self._log = (out / "accelerator.log").open("w")
         self.results: dict[str, Any] = {"minutes": minutes}
+        self.kept = 0.0
+        """Seconds before the limit that belong to later parts."""
 
     def left(self) -> float:
-        """Seconds until the limit."""
-        return self._end - time.monotonic()
+        """Seconds until the limit, or until those that are kept; negative after that."""
+        return self._end - self.kept - time.monotonic()
 
     def say(self, text: str) -> None:
         """Print a line in the log and on the terminal."""

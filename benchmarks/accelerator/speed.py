@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from statistics import median
@@ -64,10 +65,11 @@ def cases() -> list[Case]:
     return listed
 
 
-def measure(case: Case, repeats: int, alone: float | None) -> dict[str, Any]:
+def measure(case: Case, repeats: int, alone: float | None, seconds: float = math.inf) -> dict[str, Any]:
     """Steps per second of policy, update and end to end, over all runs; memory; shares of the two limits.
 
     alone: EnvPool's steps per second without a network. The limits are this and the update alone.
+    seconds: time available; each part is repeated as often as this allows, at most `repeats` times.
     """
     config, runs = case.config, len(case.seeds)
     steps = runs * config.steps_per_update
@@ -77,6 +79,12 @@ def measure(case: Case, repeats: int, alone: float | None) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
         fleet.advance_all()  # compiles
         result: dict[str, Any] = {"seconds_to_first_update": time.perf_counter() - start}
+        began = time.perf_counter()
+        rows += fleet.advance_all()
+        once = time.perf_counter() - began
+        # Each of the three parts takes at most as long as a whole update, and once more to begin with.
+        allowed = (seconds - began + start) / (3 * once) - 1
+        repeats = result["repeats"] = max(1, int(min(repeats, allowed)))
         whole = timed(lambda: rows.extend(fleet.advance_all()), repeats)
         result["policy_per_second"] = steps / median(policy_seconds(fleet, repeats))
         result["update_per_second"] = steps / median(update_seconds(fleet, repeats))

@@ -14,7 +14,7 @@ import jax
 from benchmarks.accelerator.journal import Journal
 from fls_jax.config import PRESETS, TrainConfig
 from fls_jax.ppo.trainer import Trainer
-from fls_jax.runs.checkpoints import CheckpointStore
+from fls_jax.runs.checkpoints import save_item
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record
@@ -74,9 +74,7 @@ def train(journal: Journal, steps_per_second: float, rollout_length: int | None 
             "commit": commit(),
         }
         folder.write_config(config, details)
-        store = CheckpointStore(folder.checkpoints)
-        store.save(trainer.env_step, trainer.state.params, {})
-        store.close()
+        save_item(folder.checkpoints, trainer.env_step, "params", trainer.state.params)
         with tarfile.open(journal.out / "run.tar", "w:gz") as tar:
             tar.add(folder.path, arcname="run")
     names = ("update", "env_step", "eprewmean", "episodes", "loss", "entropy", "sps_overall", "seconds_total")
