@@ -32,8 +32,8 @@ from fls_jax.train.job import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (
-    "config.json", "sessions.jsonl", "sittings.jsonl", "evaluation/*.json", "gaze/*/summary.json",
-    "gaze/*/trials.json", "wandb/train-run-id",
+    "config.json", "sessions.jsonl", "sittings.jsonl", "evaluation/*.json", "attention/*.json",
+    "gaze/*/summary.json", "gaze/*/trials.json", "wandb/train-run-id",
 )  # fmt: skip
 
 

@@ -24,15 +24,19 @@ from experiments.analysis.selection import select
 from experiments.commands.command_line import run_command
 from experiments.commands.ship import HOME, replacing
 from experiments.data.grid import MAIN_NETWORKS, PILOT
+from experiments.pages.attention import attention_table
 from experiments.pages.plots import draw_curves
 from experiments.pages.presentation import Empty, Table, drawing_settings, save_figure, write_table
 from experiments.pages.tables import between, million, number, rules_between_games, with_std
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
+from fls_jax.evaluation.attention_job import print_table
 from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.results import read_result
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.film.job import film
+from fls_jax.networks.geometry import attention_geometry
+from fls_jax.networks.specs import network_spec
 from fls_jax.report.job import report
 from fls_jax.runs.contents import Evaluation, read_evaluation
 from fls_jax.runs.folder import RunFolder, find_runs, set_aside
@@ -89,6 +93,7 @@ def make_demo(settings: Settings) -> list[Path]:
             *_films(played, settings),
             *_curves(settings),
             *_scores(played, settings.out),
+            *_replaced(played, settings.out),
             *_report(played, settings),
         ]
     except OSError as error:
@@ -167,6 +172,22 @@ def _scores(played: Sequence[Played], out: Path) -> list[Path]:
     page.write_text(table.markdown())
     with drawing_settings():
         return [*write_table(table, out), page]
+
+
+def _replaced(played: Sequence[Played], out: Path) -> list[Path]:
+    """Is attention used? The recorded table of one agent, printed: of that with the finest map."""
+    recorded = [each for each in played if each.config["pretrained"].get("attention")]
+    if not recorded:
+        return []
+    agent = min(
+        recorded, key=lambda each: attention_geometry(network_spec(each.config["network"])).receptive_field
+    )
+    (content, *_) = agent.config["pretrained"]["attention"]
+    print()
+    print_table(content)
+    page = out / "attention.md"
+    page.write_text(attention_table(content).markdown())
+    return [page]
 
 
 def demo_table(played: Sequence[Played]) -> Table:

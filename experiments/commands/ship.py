@@ -4,7 +4,9 @@
 
 writes experiments/pretrained/Pong/cnn_sparse_fls/, which every command except training accepts as a
 run. Parameters are rounded to float16, which halves the size; the card states how much that changes the
-policy.
+policy. What was measured since then is added from the run's record, whose checkpoints may be gone:
+
+    python -m experiments.commands.ship experiments/results/pilot/Pong/cnn_sparse_fls/seed1 --update
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from experiments.commands.command_line import print_folder, run_command
 from experiments.pages.cards import model_card
 from fls_jax.agent import Agent, load_agent
 from fls_jax.atari.pool import AtariPool
+from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import load_item, save_item
 from fls_jax.runs.contents import (
@@ -34,9 +37,10 @@ from fls_jax.runs.contents import (
     read_evaluation,
     read_sessions,
 )
-from fls_jax.runs.files import replacing
+from fls_jax.runs.files import replacing, write_whole
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
+from fls_jax.train.job import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "pretrained"
 _EVALUATED = (
@@ -59,10 +63,14 @@ class Settings:
     """Also accept a checkpoint before the training's end; the card then says so."""
     replace: bool = False
     """Replace an existing agent of that game and network."""
+    update: bool = False
+    """Only add the run's present evaluations and tables to the shipped agent's configuration and card."""
 
 
 def ship(settings: Settings) -> Path:
     """Write the folder atomically; returns it. Raises UserError for errors that the user can correct."""
+    if settings.update:
+        return update(settings)
     agent = load_agent(settings.run, settings.step)  # an agent that cannot be loaded is not shipped
     folder = RunFolder(settings.run)
     config = folder.read_config()
@@ -76,6 +84,23 @@ def ship(settings: Settings) -> Path:
     with replacing(target) as part:
         _write(part, folder, config | {"pretrained": facts}, agent.step)
         load_agent(part)
+    return target
+
+
+def update(settings: Settings) -> Path:
+    """Write configuration and card of the shipped agent anew, from what its run's record holds now."""
+    folder = RunFolder(settings.run)
+    run = folder.read_config()
+    train = resolve(TrainConfig.from_json(run, str(folder.config_file)))
+    target = settings.out / train.game / train.variant
+    shipped = RunFolder(target).read_config()
+    if any(shipped.get(name) != value for name, value in run.items()) or "pretrained" not in shipped:
+        raise UserError(f"{target} is no agent of {settings.run}: their configurations differ.")
+    before = shipped["pretrained"]
+    facts = _facts(folder, run, before["env_step"], unfinished=True)
+    config = run | {"pretrained": facts | {"rounding": before["rounding"]}}
+    write_whole(target / "README.md", model_card(config))
+    write_whole(target / "config.json", json.dumps(config, indent=2) + "\n")
     return target
 
 

@@ -129,3 +129,33 @@ def write_pilot(root: Path, seed: int = 0) -> None:
     half = updates[: len(updates) // 2]
     path = root / "MsPacman" / "cnn_sparse_fls" / "seed1"
     write_run(path, Cell("MsPacman", "cnn_sparse_fls", 1), climb(200, 900, len(half)), half)
+
+
+def _replaced(mean, **more):
+    some = {"mean": 0.25, "interval_95": [0.1, 0.4]}
+    return {
+        "games": 4, "mean": mean, "interval_95": [mean, mean], "human_normalised": 0.5, "kl": some,
+        "value_change": some, "same_action": some, **more,
+    }  # fmt: skip
+
+
+ATTENTION = {
+    "game": "Pong", "network": "cnn_sparse_fls", "env_step": LAST_STEP, "training_seed": 1, "frames": 512,
+    "map": {
+        "mean": 1.5, "max": 3.0, "effective_area": 0.78, "gini": 0.381, "correlation_with_mean": 0.9,
+        "correlation_with_uniform": None,
+    },
+    "replacements": {
+        "trained": _replaced(8.0),
+        "mean": _replaced(-1.5, difference=-9.5, difference_interval_95=[-14.5, -4.5]),
+        "constant:1": _replaced(-18.0, difference=-26.0, difference_interval_95=[None, None]),
+    },
+}  # fmt: skip
+"""The content of a table of replaced attention."""
+
+
+def write_attention(path: Path, env_step: int = LAST_STEP) -> None:
+    """A table of replaced attention in a run folder."""
+    (path / "attention").mkdir()
+    content = json.dumps(ATTENTION | {"env_step": env_step})
+    (path / "attention" / f"{env_step}-standard.json").write_text(content)

@@ -35,6 +35,7 @@ def run(tmp_path):
     """A finished run, with what the jobs leave in its folder."""
     run = write_agent(tmp_path / "run")
     for name in (
+        "attention/2048-standard.json",
         "gaze/paper-screen/frames.csv",
         "gaze/paper-screen/trials.json",
         "video/2048.mp4",
@@ -59,10 +60,10 @@ def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatc
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
     assert {path.name for path in kept.iterdir()} == {
-        "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "gaze", "wandb",
+        "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "attention", "gaze", "wandb",
     }  # fmt: skip
     for name in (
-        "config.json", "sessions.jsonl", "gaze/paper-screen/trials.json",
+        "config.json", "sessions.jsonl", "attention/2048-standard.json", "gaze/paper-screen/trials.json",
         "wandb/train-run-id",
     ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()
@@ -70,6 +71,7 @@ def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatc
     assert [path.name for path in (kept / "wandb").iterdir()] == ["train-run-id"]
     summary = json.loads((kept / "gaze" / "paper-screen" / "summary.json").read_text())
     assert (summary["run"], summary["dataset"]) == ("run", {"path": "data", "release": "v1"})
+    shutil.rmtree(kept / "attention")  # a text of this test, no table
     (found,) = load_runs([tmp_path / "kept"]).runs
     assert len(found.evaluations) == 1
     everything = b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())

@@ -12,44 +12,21 @@ from experiments.data.grid import Cell
 from experiments.pages.attention import attention_table
 from fls_jax.runs.folder import RunFolder
 from fls_jax.wandb.sync import pack
-from tests.experiments.folders import LAST_STEP, write_evaluation, write_run
+from tests.experiments.folders import ATTENTION, LAST_STEP, write_attention, write_evaluation, write_run
 
 CELL = Cell("Pong", "cnn_sparse_fls", 1)
-
-
-def row(mean, **more):
-    some = {"mean": 0.25, "interval_95": [0.1, 0.4]}
-    return {
-        "games": 4, "mean": mean, "interval_95": [mean, mean], "human_normalised": 0.5, "kl": some,
-        "value_change": some, "same_action": some, **more,
-    }  # fmt: skip
-
-
-CONTENT = {
-    "game": "Pong", "network": "cnn_sparse_fls", "env_step": LAST_STEP, "training_seed": 1, "frames": 512,
-    "map": {
-        "mean": 1.5, "max": 3.0, "effective_area": 0.78, "gini": 0.381, "correlation_with_mean": 0.9,
-        "correlation_with_uniform": None,
-    },
-    "replacements": {
-        "trained": row(8.0),
-        "mean": row(-1.5, difference=-9.5, difference_interval_95=[-14.5, -4.5]),
-        "constant:1": row(-18.0, difference=-26.0, difference_interval_95=[None, None]),
-    },
-}  # fmt: skip
 
 
 @pytest.fixture
 def run(tmp_path):
     path = write_run(tmp_path / "run", CELL, [8.0])
     write_evaluation(path, [8.0, 8.0])
-    (path / "attention").mkdir()
-    (path / "attention" / f"{LAST_STEP}-standard.json").write_text(json.dumps(CONTENT))
+    write_attention(path)
     return path
 
 
 def test_the_table():
-    table = attention_table(CONTENT)
+    table = attention_table(ATTENTION)
     trained, mean, constant = table.rows
     assert trained[:5] == ["trained", "4", "8.0", "", ""]
     assert mean[2:5] == ["-1.5", "-9.5", "-14.5 to -4.5"]
@@ -63,9 +40,9 @@ def test_it_stands_on_the_results_page_and_a_damaged_one_is_named(run, tmp_path)
     page = tmp_path / "out/README.md"
     settings = Settings(roots=(tmp_path,), out=tmp_path / "out", page=page)
     make_figures(settings)
-    assert attention_table(CONTENT).markdown() in page.read_text()
+    assert attention_table(ATTENTION).markdown() in page.read_text()
     file = run / "attention" / f"{LAST_STEP}-standard.json"
-    file.write_text(json.dumps(CONTENT | {"replacements": {"mean": {}}}))
+    file.write_text(json.dumps(ATTENTION | {"replacements": {"mean": {}}}))
     found = load_runs([tmp_path])
     assert found.runs[0].attention == ()
     assert [str(file) in problem.reason for problem in found.problems] == [True]

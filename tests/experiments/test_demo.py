@@ -19,7 +19,7 @@ from fls_jax.errors import UserError
 from fls_jax.film.drawing import AgentTile
 from fls_jax.runs.folder import RunFolder
 from tests.experiments.agents import STEP, shipped, write_agent
-from tests.experiments.folders import write_pilot
+from tests.experiments.folders import write_attention, write_pilot
 from tests.run_folders import edit_config
 
 STEPS = 4
@@ -31,6 +31,8 @@ def agents(tmp_path_factory):
     root = tmp_path_factory.mktemp("agents")
     for network, returns in (("cnn", [2, 5, 8]), ("cnn_sparse_fls_pool", [10, 20])):
         shipped(root / "runs" / network, root / "pretrained", network=network, returns=returns)
+    write_attention(root / "runs/cnn_sparse_fls_pool", STEP)
+    ship(ShipSettings(root / "runs/cnn_sparse_fls_pool", out=root / "pretrained", update=True))
     return root / "pretrained"
 
 
@@ -72,8 +74,14 @@ def test_the_table_is_of_the_games_that_were_played_and_of_the_recorded_ones(dem
     assert re.search(r"\| Breakout \| cnn \| 2,048 \| 2 \| .* \| 3 \| 5.0 ± 2.4 \| .* \| 618 ± 209 \|", text)
     assert {path.name for path in written} == {
         "Breakout.mp4", "curves.svg", "curves.png", "scores.svg", "scores.png", "scores.csv", "scores.md",
-        "report.html",
+        "attention.md", "report.html",
     }  # fmt: skip
+
+
+def test_what_replacing_attention_changed_is_in_a_file(demo):
+    settings, _ = demo
+    text = (settings.out / "attention.md").read_text()
+    assert re.search(r"\| mean \| 4 \| -1\.5 \| -9\.5 \| -14\.5 to -4\.5 \|", text)
 
 
 def test_the_shipped_agents_are_left_as_they_are(demo, agents):
@@ -116,7 +124,7 @@ def test_without_records_the_curves_say_so(tmp_path, monkeypatch, agents, capsys
     assert main() == 0
     assert (tmp_path / "demo" / "curves.svg").read_text().count(">not run<") == 3
     last = capsys.readouterr().out.split("\n\n")[-1].splitlines()
-    assert len(last) == 8
+    assert len(last) == 9
     assert last[-1].endswith("report.html")
     assert all(line.startswith(str(tmp_path / "demo")) for line in last)
 

@@ -23,7 +23,7 @@ from fls_jax.errors import UserError
 from fls_jax.runs.folder import RunFolder
 from fls_jax.train.job import Tracking, train
 from tests.experiments.agents import STEP, write_agent
-from tests.experiments.folders import write_evaluation
+from tests.experiments.folders import write_attention, write_evaluation
 from tests.run_folders import edit_config, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +63,26 @@ def test_it_is_the_runs_agent_without_its_optimiser(run, pretrained, rng):
         np.testing.assert_array_equal(a, np.asarray(b).astype(np.float16).astype(np.float32))
     for a, b in zip(ours(observations), theirs(observations), strict=True):
         np.testing.assert_allclose(a, b, atol=2**-8 * np.abs(b).max())
+
+
+def test_what_was_measured_later_is_added_from_the_record(copy, tmp_path):
+    """The weights stay the very same bytes, also where the run has none any more."""
+    target = ship(Settings(copy, out=tmp_path / "out"))
+    before = files(target)
+    shutil.rmtree(copy / "checkpoints")
+    assert ship(Settings(copy, out=tmp_path / "out", update=True)) == target
+    assert files(target) == before
+    write_evaluation(copy, [7, 9], step=STEP, game="Breakout")
+    write_attention(copy, env_step=STEP)
+    ship(Settings(copy, out=tmp_path / "out", update=True))
+    after = files(target)
+    assert {name for name in after if after[name] != before[name]} == {"config.json", "README.md"}
+    card = after["README.md"].decode()
+    assert "| 8.0 ± 1.0 |" in card
+    assert "Is attention used?" in card
+    edit_config(copy, seed=4)
+    with pytest.raises(UserError, match="configurations differ"):
+        ship(Settings(copy, out=tmp_path / "out", update=True))
 
 
 def test_the_card_says_what_rounding_changes(run, pretrained):
