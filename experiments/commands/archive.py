@@ -20,7 +20,7 @@ import tyro
 
 from experiments.commands.command_line import print_folder, run_command
 from experiments.commands.ship import cast_floats
-from experiments.data.grid import PILOT, SHARP, cell_of, differences
+from experiments.data.grid import PILOT, cell_of, differences
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import load_item, save_item
@@ -82,8 +82,8 @@ def archive(settings: Settings) -> Path:
 def _check_pilot(folder: RunFolder, config: TrainConfig) -> None:
     """Raise UserError for a run that is not a cell of the pilot."""
     cell = cell_of(config)
-    planned = [differences(each.config(cell), config) for each in (PILOT, SHARP) if cell in each.cells]
-    reasons = min(planned, key=len) if planned else [f"there is no {cell}"]
+    planned = cell in PILOT.cells
+    reasons = differences(PILOT.config(cell), config) if planned else [f"there is no {cell}"]
     if reasons:
         raise UserError(
             f"{folder.path} is not a run of the pilot ({'; '.join(reasons)}): choose another folder with "

@@ -30,7 +30,7 @@ from fls_jax.wandb.service import briefly, import_wandb
 class Settings:
     """Build the W&B workspace and report of an experiment; save them if there is a key."""
 
-    experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
+    experiment: Literal["pilot", "paper", "smoke", "own"] = "pilot"
     """experiment to show (experiments/data/grid.py); own: all runs with the most frequent settings"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders, for the tables of scores and differences"""

@@ -30,6 +30,7 @@ from experiments.pages.presentation import Table, drawing_settings, on_a_line, s
 from experiments.pages.reading import reading
 from experiments.pages.tables import parameter_table, runs_table, score_table
 from experiments.pages.throughput import throughput_table
+from experiments.pages.verdict import verdict_table
 from fls_jax.errors import UserError
 from fls_jax.gaze.scoring import METRICS
 
@@ -41,7 +42,7 @@ ROOTS = (Path("runs"), Path("experiments/results"))
 class Settings:
     """Draw the figures and tables of an experiment from its run folders."""
 
-    experiment: Literal["pilot", "sharp", "paper", "smoke", "own"] = "pilot"
+    experiment: Literal["pilot", "paper", "smoke", "own"] = "pilot"
     """which runs belong together (experiments/data/grid.py); own: all there is, with the settings of most"""
     roots: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR [DIR ...]")] = ROOTS
     """folders with run folders at any depth; missing ones count as empty"""
@@ -93,6 +94,7 @@ def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path)
         written += save_figure(figure, folder / name) if figure else []
     lunch = free_lunch_table(selection)
     tables = [
+        verdict_table(selection),
         runs_table(selection),
         score_table(selection),
         lunch,

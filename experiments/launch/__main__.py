@@ -36,7 +36,7 @@ _DIR = tyro.conf.arg(metavar="DIR [DIR ...]")
 class Settings:
     """Run a whole experiment: start what is missing, stopped or failed, but nothing that is done."""
 
-    experiment: Annotated[Literal["smoke", "pilot", "sharp", "paper"], tyro.conf.Positional]
+    experiment: Annotated[Literal["smoke", "pilot", "paper"], tyro.conf.Positional]
     """which grid (experiments/data/grid.py)"""
     games: tuple[str, ...] = ()
     """games instead of the experiment's; the cells are then all combinations"""
