@@ -87,7 +87,7 @@ ship: setup ## Ship a run's agent with a model card, to experiments/pretrained/ 
 	@$(BIN)/python -m experiments.commands.ship "$(RUN)" $(ARGS)
 
 picture: setup ## A small looping picture of an agent, game and attention [RUN PICTURE ARGS='--start 200']
-	@$(BIN)/python -m experiments.commands.picture "$(RUN)" --out "$(PICTURE)" $(ARGS)
+	@$(BIN)/python -m experiments.commands.picture $(RUN) --out "$(PICTURE)" $(ARGS)
 
 dashboard: setup ## W&B workspace and report of an experiment; without a key as JSON, to build/dashboard/ [EXPERIMENT ROOTS ARGS]
 	@$(BIN)/python -m experiments.commands.dashboard --experiment $(EXPERIMENT) --roots $(ROOTS) $(ARGS)

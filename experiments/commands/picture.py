@@ -1,6 +1,8 @@
-"""A looping picture of an agent's game, and beside it the same game with its saliency.
+"""A small picture that moves: an agent's game, and beside it the same game under its saliency, over and over.
 
     python -m experiments.commands.picture experiments/pretrained/Pong/cnn_sparse_fls --out docs/pong.webp
+
+Of several agents of a game the first plays; each map is that of its agent on the first one's frames.
 
 The same agent and options give the same bytes on the same machine with the same versions.
 """
@@ -30,7 +32,7 @@ from fls_jax.saliency.projection import SCREEN
 
 FORMATS = (".webp", ".png")
 _FACTOR, _MARGIN, _TOP = 2, 12, 34
-_MOST_BYTES = 3_000_000  # bytes; a WebP that would be larger is compressed with loss
+_MOST_BYTES = 3_000_000  # what a page may be asked to load; a WebP that would be larger loses a little
 _LOSSLESS, _LOSSY = 101, 75  # of cv2.IMWRITE_WEBP_QUALITY
 
 
@@ -38,16 +40,16 @@ _LOSSLESS, _LOSSY = 101, 75  # of cv2.IMWRITE_WEBP_QUALITY
 class Settings:
     """Write a looping picture of an agent at play: the game, and beside it the game with its saliency."""
 
-    run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """Folder of a run or of a shipped agent whose network has attention."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN ...]"), tyro.conf.Positional]
+    """Folders of runs or shipped agents with attention; the first plays, all look."""
     out: Annotated[Path, tyro.conf.arg(metavar="FILE")]
     """The picture: .webp (the smaller) or .png (animated PNG); an existing one is replaced."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: the latest)")] = None
     """Checkpoint, in agent steps."""
     start: int = 0
-    """Agent steps played before the picture begins."""
+    """Agent steps that are played before the picture begins."""
     steps: int = 150
-    """Agent steps shown, one frame each."""
+    """Agent steps that are shown, one frame each."""
     seed: int = 1000
     """Seed of the game and of the sampled actions."""
     fps: int = 15
@@ -57,16 +59,20 @@ class Settings:
 def make_picture(settings: Settings) -> Path:
     """Play, draw and write the file; returns it. Raises UserError for errors that the user can correct."""
     _check(settings)
-    agent = load_agent(settings.run, settings.step)
-    if agent.spec.attention is None:
-        raise UserError(f"{agent.network} has no attention to show: name a run of another network.")
+    agents = [load_agent(run, settings.step) for run in settings.runs]
+    agent = agents[0]
+    for each in agents:
+        if each.spec.attention is None:
+            raise UserError(f"{each.network} has no attention to show: name a run of another network.")
+        if each.game != agent.game:
+            raise UserError(f"The first agent plays {agent.game} and another {each.game}: name one game's.")
     total = settings.start + settings.steps
     try:
         settings.out.parent.mkdir(parents=True, exist_ok=True)
         with part_of(settings.out) as part:
             with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
                 clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))
-            frames = list(draw(agent, _from(clip, settings.start)))
+            frames = list(draw(agents, _from(clip, settings.start)))
             part.write_bytes(_animation(settings.out.suffix.lower(), frames, settings.fps))
     except OSError as error:
         raise UserError(
@@ -75,20 +81,33 @@ def make_picture(settings: Settings) -> Path:
     return settings.out
 
 
-def draw(agent: Agent, clip: Clip) -> Iterator[np.ndarray]:
-    """The picture at every step, uint8 [H, W, 3] RGB: the game, and to its right the game with saliency."""
+def draw(agents: Sequence[Agent], clip: Clip) -> Iterator[np.ndarray]:
+    """The picture at every step, uint8 [H, W, 3] RGB: plain game to the left, then each agent's saliency."""
     height, width = (side * _FACTOR for side in SCREEN)
-    empty = np.empty((_TOP + height + _MARGIN, 2 * width + 3 * _MARGIN, 3), np.uint8)
+    lefts = [_MARGIN + number * (width + _MARGIN) for number in range(1 + len(agents))]
+    empty = np.empty((_TOP + height + _MARGIN, lefts[-1] + width + _MARGIN, 3), np.uint8)
     empty[:] = BACKGROUND
-    second = width + 2 * _MARGIN
-    write(empty, agent.game, (_MARGIN, 23), 15, BRIGHT, bold=True)
-    write(empty, f"attention after {format_steps(agent.step)} steps", (second, 23), 15, BRIGHT, bold=True)
-    for view in views(agent, clip, maximum=largest_saliency(agent, clip)):
+    titles = [f"{agent.network} after {format_steps(agent.step)} steps" for agent in agents]
+    if len(agents) == 1:
+        titles = [f"attention after {format_steps(agents[0].step)} steps"]
+    for left, title in zip(lefts, [agents[0].game, *titles], strict=True):
+        write(empty, title, (left, 23), 15, BRIGHT, bold=True)
+    clips = [clip, *(_seen_by(agent, clip) for agent in agents[1:])]
+    shown = [
+        views(agent, each, maximum=largest_saliency(agent, each))
+        for agent, each in zip(agents, clips, strict=True)
+    ]
+    for now in zip(*shown, strict=True):
         frame = empty.copy()
-        under = overlay(view.screen, view.screen_saliency)
-        for left, screen in ((_MARGIN, view.screen), (second, under)):
+        under = [overlay(view.screen, view.screen_saliency) for view in now]
+        for left, screen in zip(lefts, [now[0].screen, *under], strict=True):
             frame[_TOP : _TOP + height, left : left + width] = magnify(screen, _FACTOR)
         yield frame
+
+
+def _seen_by(agent: Agent, clip: Clip) -> Clip:
+    """A clip with another agent's attention on its frames."""
+    return dataclasses.replace(clip, attention=agent(np.moveaxis(clip.observations(), 1, -1)).attention)
 
 
 def _from(clip: Clip, start: int) -> Clip:
@@ -97,7 +116,7 @@ def _from(clip: Clip, start: int) -> Clip:
 
 
 def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:
-    """Encode the frames as an endless loop, lossless if that is small enough."""
+    """The frames as an endless loop, lossless where that is small enough."""
     content = _encode(suffix, frames, fps, _LOSSLESS)
     if len(content) > _MOST_BYTES:
         content = _encode(suffix, frames, fps, _LOSSY)
@@ -105,7 +124,7 @@ def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:
 
 
 def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -> bytes:
-    """Encode a looping animation. quality: of WebP; PNG is always lossless."""
+    """An animation that never ends; quality: of WebP, PNG is always lossless."""
     animation = cv2.Animation(0)
     animation.frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     animation.durations = [round(1000 / fps)] * len(frames)
@@ -116,7 +135,7 @@ def _encode(suffix: str, frames: Sequence[np.ndarray], fps: int, quality: int) -
 
 
 def _check(settings: Settings) -> None:
-    """Raise UserError for impossible options."""
+    """UserError for options that cannot work."""
     if settings.out.suffix.lower() not in FORMATS:
         raise UserError(f"--out is {settings.out}; let its name end in {' or '.join(FORMATS)}.")
     for name, low, high in (

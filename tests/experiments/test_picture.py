@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
@@ -59,7 +60,7 @@ def enlarged(screens):
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 def test_the_game_and_the_same_game_under_its_saliency(run, expected, suffix, tmp_path):
     out = tmp_path / "new" / f"picture{suffix}"
-    make_picture(Settings(run, out, start=START, steps=STEPS, seed=5))
+    make_picture(Settings((run,), out, start=START, steps=STEPS, seed=5))
     frames = decode(out)
     assert frames.shape == (STEPS, 466, 676, 3)
     plain, under = map(enlarged, expected)
@@ -69,11 +70,31 @@ def test_the_game_and_the_same_game_under_its_saliency(run, expected, suffix, tm
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
+def test_another_agent_looks_at_the_first_ones_frames(run, expected, tmp_path):
+    write_run(tmp_path / "patch", "cnn_patch_fls", "Breakout", seed=4)
+    out = tmp_path / "picture.png"
+    make_picture(Settings((run, tmp_path / "patch"), out, start=START, steps=STEPS, seed=5))
+    frames = decode(out)
+    plain, under = map(enlarged, expected)
+    np.testing.assert_array_equal(frames[:, *LEFT], plain)
+    assert np.abs(frames[:, *RIGHT] - under).max() <= 1
+    clip = play(load_agent(run), START + STEPS, seed=5)
+    other = load_agent(tmp_path / "patch")
+    maps = other.saliency(np.moveaxis(clip.observations()[START:], 1, -1))
+    for t in range(STEPS):
+        screen = cv2.resize(maps[t] / maps.max(), (160, 210), interpolation=cv2.INTER_LINEAR)
+        wanted = enlarged(overlay(expected[0][t], screen)[None])[0]
+        assert np.abs(frames[t, LEFT[0], 676:996] - wanted).mean() < 2
+    write_run(tmp_path / "pong", "cnn_patch_fls", "Pong")
+    with pytest.raises(UserError, match="plays Breakout and another Pong"):
+        make_picture(Settings((run, tmp_path / "pong"), out))
+
+
 def test_a_large_one_loses_a_little(run, expected, tmp_path, monkeypatch):
     sizes = []
     for limit in (10**9, 0):
         monkeypatch.setattr("experiments.commands.picture._MOST_BYTES", limit)
-        make_picture(Settings(run, tmp_path / "picture.webp", start=START, steps=STEPS, seed=5))
+        make_picture(Settings((run,), tmp_path / "picture.webp", start=START, steps=STEPS, seed=5))
         sizes.append((tmp_path / "picture.webp").stat().st_size)
     error = np.abs(decode(tmp_path / "picture.webp")[:, *LEFT] - enlarged(expected[0])).mean()
     assert sizes[1] < 0.8 * sizes[0]
@@ -83,7 +104,7 @@ def test_a_large_one_loses_a_little(run, expected, tmp_path, monkeypatch):
 def test_the_same_bytes_again(run, tmp_path):
     first, second = (tmp_path / f"{name}.webp" for name in "ab")
     for out in (first, second):
-        make_picture(Settings(run, out, steps=3))
+        make_picture(Settings((run,), out, steps=3))
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -101,7 +122,7 @@ def test_the_same_bytes_again(run, tmp_path):
 def test_what_cannot_be_shown(run, options, message, tmp_path):
     options = {"out": "picture.webp"} | options
     with pytest.raises(UserError, match=message):
-        make_picture(Settings(run, **options | {"out": tmp_path / options["out"]}))
+        make_picture(Settings((run,), **options | {"out": tmp_path / options["out"]}))
     assert not list(tmp_path.iterdir())
 
 
