@@ -81,8 +81,8 @@ def _write_all(selection: Selection, folder: Path, page: Path, benchmarks: Path)
     others = tuple(name for name in experiment.networks if name not in MAIN_NETWORKS)
     if others:
         shown = (BASELINE, "cnn_sparse_fls", *others)
-        figure = draw_curves(selection, shown, f"{title}, ablations")
-        written += save_figure(figure, folder / "curves_ablations")
+        figure = draw_curves(selection, shown, f"{title}, other networks")
+        written += save_figure(figure, folder / "curves_others")
     written += save_figure(draw_scores(selection), folder / "scores_plot")
     final = final_scores(selection)
     over_games = {

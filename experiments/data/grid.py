@@ -179,7 +179,7 @@ PILOT = Experiment(
     TrainConfig(matmul_precision="default"),
     EvaluationSettings(num_envs=16, games_per_env=6),
 )
-"""The paper's network and gates on patches against cnn. experiments/data/rule.py: what would refute the claim."""
+"""The paper's network and gates on patches against cnn; experiments/data/rule.py judges them."""
 SMOKE = Experiment(
     "smoke",
     "Smoke",

@@ -116,6 +116,8 @@ def draw_scores(selection: Selection) -> Figure:
                     markersize=4, elinewidth=0.8,
                 )  # fmt: skip
             sample = selection.sample(game, network)
+            if sample is None and not experiment.seeds(game, network):
+                continue
             if sample is None:
                 reason = selection.why_empty(game, network)
                 axes.annotate(

@@ -122,7 +122,8 @@ def score_table(selection: Selection) -> Table:
         for network in experiment.networks:
             published = paper.score(environment, network)
             sample = selection.sample(game, network, environment)
-            if sample is None and published is None and environment == INFINITE:
+            unplanned = environment == INFINITE or not experiment.seeds(game, network)
+            if sample is None and published is None and unplanned:
                 continue
             theirs = with_std(*published) if published else Empty("none")
             record: dict[str, Any] = {"environment": environment, "network": network}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.grid import PILOT, Cell
+from experiments.data.grid import PILOT, Cell, product
 from fls_jax.evaluation.play import Game
 from fls_jax.evaluation.results import summarise, write_result
 from fls_jax.runs.folder import RunFolder
@@ -17,6 +17,10 @@ from fls_jax.runs.record import Record
 
 UPDATES = PILOT.total_steps // 1024
 LAST_STEP = UPDATES * 1024
+PAIRS = PILOT.with_cells(
+    (*PILOT.cells[:4], *product(("Pong", "MsPacman", "Breakout"), ("cnn_sparse_fls", "cnn"), (1, 9)))
+)
+"""The pilot without the networks on patches: two networks in three games."""
 PROVENANCE = {
     "action_names": ["NOOP", "FIRE"],
     "preprocessing": "envpool",

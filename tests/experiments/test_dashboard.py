@@ -14,13 +14,13 @@ import pytest
 
 from experiments.analysis.runs import Runs, load_runs
 from experiments.analysis.selection import select
-from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.data.grid import PAPER, Cell
 from experiments.data.style import STYLES
 from experiments.pages.wandb_views import build_report, build_workspace, parts, validated_json
 from fls_jax.runs.folder import RunFolder
 from fls_jax.wandb.service import log_row
 from fls_jax.wandb.sync import pack
-from tests.experiments.folders import row, write_evaluation, write_gaze, write_run
+from tests.experiments.folders import PAIRS, row, write_evaluation, write_gaze, write_run
 from tests.wandb.wandb_server import wandb_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def selection(runs):
-    return select(load_runs([runs]), PILOT)
+    return select(load_runs([runs]), PAIRS)
 
 
 def panels(text):
@@ -98,7 +98,7 @@ def test_shows_what_is_sent_and_nothing_else(selection, runs):
             "gaze/MsPacman/aligned-screen/nss", "gaze-maps/MsPacman/aligned-screen", "approx_kl",
         } <= names  # fmt: skip
         for pattern in ("eprewmean/{}", "score/{}/aligned/mean", "video/{}", "sps_overall/{}"):
-            assert {pattern.format(game) for game in PILOT.games} <= names
+            assert {pattern.format(game) for game in PAIRS.games} <= names
         assert "gaze/Pong/aligned-screen/nss" not in names  # no human gaze for Pong
 
 
@@ -132,7 +132,7 @@ def test_runs_of_the_experiment_alone_in_the_figures_colours(selection):
     filters = {each["key"]["name"]: each["value"] for each in runset["filters"]["filters"]}
     assert filters == {
         "total_steps": 2_000_000,
-        "game": list(PILOT.games),
+        "game": list(PAIRS.games),
         "network": ["cnn", "cnn_sparse_fls"],
         "seed": [1, 9],
     }
@@ -144,7 +144,7 @@ def test_runs_of_the_experiment_alone_in_the_figures_colours(selection):
 
 def test_the_report_counts_what_is_finished(tmp_path):
     write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0], updates=[9])
-    text = validated_json(build_report(select(load_runs([tmp_path]), PILOT), "e", "p"))
+    text = validated_json(build_report(select(load_runs([tmp_path]), PAIRS), "e", "p"))
     assert "0 of 12 runs of 2,000,000 agent steps are finished, 1 begun." in text
 
 

@@ -20,13 +20,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from experiments.analysis.runs import Runs, load_runs
 from experiments.analysis.selection import select
 from experiments.commands.figures import Settings, main, make_figures
-from experiments.data.grid import ABLATIONS, BASELINE, PAPER, PILOT, Cell
+from experiments.data.grid import ABLATIONS, BASELINE, PAPER, Cell
 from experiments.data.style import STYLES
 from experiments.pages.plots import band, draw_curves, draw_scores
 from experiments.pages.presentation import Empty, Table, draw_table
 from experiments.pages.tables import runs_table, score_table
 from fls_jax.errors import UserError
-from tests.experiments.folders import UPDATES, write_pilot, write_run
+from tests.experiments.folders import PAIRS, UPDATES, write_pilot, write_run
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_picture_and_table_is_there(drawn):
     names = {path.name for path in files}
     for stem in ("curves", "scores_plot", "runs", "scores", "free_lunch", "parameters", "throughput"):
         assert {f"{stem}.svg", f"{stem}.png"} <= names
-    assert "curves_ablations.svg" not in names  # the pilot has none
+    assert "curves_others.svg" in names  # networks on patches
     for path in files:
         if path.suffix == ".png":
             picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -155,7 +155,7 @@ class TestBand:
 
 
 def test_curves_show_the_runs(pilot):
-    figure = draw_curves(select(load_runs([pilot]), PILOT), ("cnn", "cnn_sparse_fls"), "Title")
+    figure = draw_curves(select(load_runs([pilot]), PAIRS), ("cnn", "cnn_sparse_fls"), "Title")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     assert list(panels) == ["Pong", "MsPacman", "Breakout"]
     lines = {line.get_color(): line for line in panels["Pong"].lines}
@@ -178,7 +178,7 @@ def test_a_seed_under_way_does_not_cut_off_the_others(tmp_path):
     write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0, 2.0, 3.0], [100, 200, UPDATES])
     write_run(tmp_path / "b", Cell("Pong", "cnn", 9), [1.0, 2.0], [100, 200])
     write_run(tmp_path / "c", Cell("MsPacman", "cnn", 1), [None], [1])
-    figure = draw_curves(select(load_runs([tmp_path]), PILOT), ("cnn", "cnn_sparse_fls"), "Title")
+    figure = draw_curves(select(load_runs([tmp_path]), PAIRS), ("cnn", "cnn_sparse_fls"), "Title")
     pong, pacman, breakout = figure.axes
     (line,) = [line for line in pong.lines if line.get_color() == STYLES["cnn"].colour]
     assert len(line.get_xdata()) == 3
@@ -187,12 +187,12 @@ def test_a_seed_under_way_does_not_cut_off_the_others(tmp_path):
     assert pong.get_title(loc="right") == "Sparse FLS: not run"
     said = [[text.get_text() for text in axes.texts] for axes in (pacman, breakout)]
     assert said == [["no whole game yet or not run"], ["not run"]]
-    unplanned = draw_curves(select(load_runs([tmp_path]), PILOT), ("cnn", "cnn_daqn"), "Title")
+    unplanned = draw_curves(select(load_runs([tmp_path]), PAIRS), ("cnn", "cnn_daqn"), "Title")
     assert unplanned.axes[0].get_title(loc="right") == ""
 
 
 def test_scores_show_intervals_and_reasons(pilot):
-    figure = draw_scores(select(load_runs([pilot]), PILOT))
+    figure = draw_scores(select(load_runs([pilot]), PAIRS))
     pong, pacman, breakout = figure.axes
     assert [text.get_text() for text in pacman.texts] == ["not run", "unfinished: 1.00M of 2M steps"]
     assert [text.get_text() for text in breakout.texts] == ["not run"]

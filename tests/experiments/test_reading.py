@@ -9,17 +9,17 @@ import pytest
 from experiments.analysis.runs import Runs, load_runs
 from experiments.analysis.selection import select
 from experiments.commands.figures import Settings, make_figures
-from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.data.grid import PAPER, Cell
 from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.reading import reading
-from tests.experiments.folders import write_evaluation, write_gaze, write_pilot, write_run
+from tests.experiments.folders import PAIRS, write_evaluation, write_gaze, write_pilot, write_run
 
 
 @pytest.fixture(scope="module")
 def pilot(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     write_pilot(root)
-    return select(load_runs([root]), PILOT)
+    return select(load_runs([root]), PAIRS)
 
 
 def read(selection):
@@ -48,7 +48,7 @@ def test_how_far_it_is(pilot):
 def test_differences_are_counted_by_their_intervals(ours, words, tmp_path):
     for network, returns in (("cnn", [9, 10, 11]), ("cnn_sparse_fls", ours)):
         write_evaluation(write_run(tmp_path / network, Cell("Pong", network, 1), [1.0]), returns)
-    text = read(select(load_runs([tmp_path]), PILOT))
+    text = read(select(load_runs([tmp_path]), PAIRS))
     assert f"1 difference to the baseline: {words}" in text
     assert "another seed may well end outside it" in text
     assert "these compare the agents that were trained, not the networks." in text
@@ -78,7 +78,9 @@ def test_the_page_may_lie_elsewhere_and_its_pictures_are_found(tmp_path):
     )
     assert written[-1] == page
     links = re.findall(r"\]\((.*?)\)", page.read_text())
-    assert links == [f"figures/pilot/{name}.svg" for name in ("curves", "scores_plot", "lengths")]
+    assert links == [
+        f"figures/pilot/{name}.svg" for name in ("curves", "curves_others", "scores_plot", "lengths")
+    ]
     assert all((page.parent / link).exists() for link in links)
     assert not (tmp_path / "results" / "figures" / "pilot" / "README.md").exists()
     gaze = page.read_text().split("## Saliency against human gaze")[1]

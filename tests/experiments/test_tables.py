@@ -8,14 +8,14 @@ import pytest
 
 from experiments.analysis.runs import Runs, load_runs
 from experiments.analysis.selection import select
-from experiments.data.grid import PAPER, PILOT, Cell
+from experiments.data.grid import PAPER, Cell
 from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.presentation import Empty, drawing_settings, write_table
 from experiments.pages.tables import number, parameter_table, runs_table, score_table, signed
 from experiments.pages.throughput import throughput_table
 from fls_jax.networks.specs import NETWORKS, PUBLISHED
 from fls_jax.runs.record import Record
-from tests.experiments.folders import PROVENANCE, write_evaluation, write_run
+from tests.experiments.folders import PAIRS, PROVENANCE, write_evaluation, write_run
 
 
 def cells(table, *key):
@@ -35,7 +35,7 @@ def pair(tmp_path_factory):
     ):
         path = write_run(root / name, Cell("Pong", network, seed), [0.0, 4.5], sps=sps)
         write_evaluation(path, returns)
-    return select(load_runs([root]), PILOT)
+    return select(load_runs([root]), PAIRS)
 
 
 def test_scores_beside_the_papers(pair):
@@ -61,7 +61,7 @@ def test_breakout_infinite_stands_by_itself(tmp_path):
     path = write_run(tmp_path / "a", Cell("Breakout", "cnn", 1), [3.0])
     write_evaluation(path, [400, 402], game="Breakout")
     write_evaluation(path, [900, 1000], mode="infinite", game="Breakout")
-    table = score_table(select(load_runs([tmp_path]), PILOT))
+    table = score_table(select(load_runs([tmp_path]), PAIRS))
     assert cells(table, "Breakout", "cnn")["mean ± std"] == "401 ± 1"
     infinite = cells(table, "BreakoutInfinite", "cnn")
     assert (infinite["mean ± std"], infinite["the paper's mean ± std"]) == ("950 ± 50", "652 ± 274")
@@ -97,7 +97,7 @@ def test_over_all_games_and_other_machines(tmp_path):
         elsewhere = {"machine": {**PROVENANCE["machine"], "cpu": network}} if game == "Pong" else {}
         path = write_run(tmp_path / f"{game}{network}", Cell(game, network, 1), [1.0], **elsewhere)
         write_evaluation(path, returns, game=game)
-    table = free_lunch_table(select(load_runs([tmp_path]), PILOT))
+    table = free_lunch_table(select(load_runs([tmp_path]), PAIRS))
     expected = np.mean([4 / 35.3, 4 / 28.8])
     assert cells(table, "all games")["human-normalised difference"] == f"+{expected:.3f}"
     assert cells(table, "Pong")["time per step"] == "other machine or code"
@@ -109,7 +109,7 @@ def test_sessions_on_other_machines_and_code_are_named(tmp_path):
     """A run that moved is not shown under the machine where it began, and its speed compared with none."""
     for network in ("cnn", "cnn_sparse_fls"):
         write_run(tmp_path / network, Cell("Pong", network, 1), [1.0, 2.0])
-    place = lambda: select(load_runs([tmp_path]), PILOT)  # noqa: E731
+    place = lambda: select(load_runs([tmp_path]), PAIRS)  # noqa: E731
     assert cells(free_lunch_table(place()), "Pong")["time per step"] == "1.00x"
     other = {"machine": PROVENANCE["machine"] | {"cpu": "Abacus 2"}, "commit": "f" * 40}
     sessions = Record(tmp_path / "cnn" / "sessions.jsonl")
@@ -125,14 +125,14 @@ def test_sessions_on_other_machines_and_code_are_named(tmp_path):
 def test_an_unfinished_run_has_no_speed_to_compare(tmp_path):
     write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0])
     write_run(tmp_path / "b", Cell("Pong", "cnn_sparse_fls", 1), [1.0], updates=[9])
-    row = cells(free_lunch_table(select(load_runs([tmp_path]), PILOT)), "Pong")
+    row = cells(free_lunch_table(select(load_runs([tmp_path]), PAIRS)), "Pong")
     assert (row["steps/s of cnn"], row["steps/s"], row["time per step"]) == ("200", "", "")
 
 
 def test_texts_of_others_are_no_markup(tmp_path):
     strange = PROVENANCE["machine"] | {"cpu": "<script>alert(1)</script> | $x^{$ 2\nGHz"}
     write_run(tmp_path / "a", Cell("Pong", "cnn", 1), [1.0], machine=strange)
-    table = runs_table(select(load_runs([tmp_path]), PILOT))
+    table = runs_table(select(load_runs([tmp_path]), PAIRS))
     (line,) = [line for line in table.markdown().splitlines() if "GHz" in line]
     assert "&lt;script>alert(1)&lt;/script> / $x^{$ 2 GHz, 2 cores" in line
     assert line.count("|") == len(table.columns) + 1

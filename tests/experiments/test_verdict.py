@@ -82,7 +82,7 @@ def test_the_table_judges_what_there_is_and_says_what_is_missing(tmp_path):
     random = REFERENCES["Breakout"].random
     for network, returns in (("cnn", [40.0, 42.0]), ("cnn_patch_fls", [20.0, 22.0])):
         run = write_run(tmp_path / network, Cell("Breakout", network, 1), returns)
-        write_evaluation(run, returns)
+        write_evaluation(run, returns, game="Breakout")
     write_run(tmp_path / "pong", Cell("Pong", "cnn_sparse_fls", 1), [1.0])
     write_attention(tmp_path / "cnn_patch_fls", LAST_STEP)
     table = verdict_table(select(load_runs([tmp_path]), PILOT))
