@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -200,3 +201,24 @@ def test_other_commands_know_no_processes():
     assert refused.returncode == 2
     assert "Unrecognized options: --processes=2" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_the_tasks_of_a_slurm_step_train_together_with_nothing_given(tmp_path):
+    """By the variables that srun sets for each task; the number of the job makes the port."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}
+    step |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    tasks = [
+        Training(
+            tmp_path / "run", tmp_path / f"log{task}", "--total-steps=32",
+            SLURM_PROCID=str(task), SLURM_LOCALID=str(task), **step,
+        )
+        for task in (0, 1)
+    ]  # fmt: skip
+    try:
+        assert [task.wait() for task in tasks] == [0, 0], [task.output() for task in tasks]
+    finally:
+        for task in tasks:
+            task.kill()
+    assert "2 processes train together" in tasks[0].output()
+    assert "Finished at step 32" in tasks[0].output()
+    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [16, 32]
