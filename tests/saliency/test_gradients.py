@@ -110,11 +110,15 @@ def test_the_gap_of_integrated_gradients_is_told(params, rng):
     """With one step sums are wrong: the gaps are those of the sums, and none is told of the joined maps."""
     seen = frames(rng, 4)
     question = Question(small, params, seen, ("action", "value", "policy"), jax.random.key(0))
-    maps = integrated_gradients(question, steps=1, tolerance=1.0)
-    gaps = completeness_gaps(question, maps)
+    start = rng.uniform(0, 255, SHAPE).astype(
+        np.float32
+    )  # from black this network, without biases, is linear
+    maps = integrated_gradients(question, steps=1, baseline=start, tolerance=9.0)
+    gaps = completeness_gaps(question, maps, start)
     actions = np.asarray(small(params, seen)[0]).argmax(axis=1)
     for row, target in enumerate(("action", "value")):
-        change = output_of(params, seen, target, actions) - output_of(params, 0 * seen, target, actions)
+        there = output_of(params, np.repeat(start[None], 4, axis=0), target, actions)
+        change = output_of(params, seen, target, actions) - there
         expected = np.abs(maps[row].sum(axis=(1, 2)) - change) / np.abs(change)
         np.testing.assert_allclose(gaps[row], expected, rtol=1e-3)
     assert gaps[:2].max() > 0.02
