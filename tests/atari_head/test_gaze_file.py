@@ -109,7 +109,7 @@ def test_an_endless_row_is_malformed(monkeypatch):
     ],
 )
 def test_a_file_without_header_or_rows_of_the_run_fails_with_a_reason(lines):
-    with pytest.raises(TrialError, match=r"no gaze file|no row of run RZ_1"):
+    with pytest.raises(TrialError, match=r"not a gaze file|no row of run RZ_1"):
         parse_gaze(lines, "RZ_1")
 
 
