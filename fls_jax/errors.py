@@ -19,4 +19,4 @@ def missing_library(error: ModuleNotFoundError) -> str | None:
     library = (error.name or "").split(".")[0]
     if library in ("", "fls_jax"):
         return None
-    return f"{library} is needed here and is not installed: pip install {_PACKAGES.get(library, library)}"
+    return f"{library} is not installed and is needed here: pip install {_PACKAGES.get(library, library)}"

@@ -112,7 +112,9 @@ def _seen_by(agent: Agent, clip: Clip) -> Clip:
 
 def _from(clip: Clip, start: int) -> Clip:
     """A clip without its first steps."""
-    return Clip(*(getattr(clip, each.name)[start:] for each in dataclasses.fields(clip)))
+    values = {each.name: getattr(clip, each.name) for each in dataclasses.fields(clip)}
+    one_each = ("method", "maps") if clip.maps is None else ("method",)
+    return Clip(**{name: value if name in one_each else value[start:] for name, value in values.items()})
 
 
 def _animation(suffix: str, frames: Sequence[np.ndarray], fps: int) -> bytes:

@@ -145,7 +145,7 @@ def obstacle(grid: Grid, cell: Cell) -> str | None:
     if not folder.config_file.exists():
         return None
     try:
-        folder.check_same(grid.config(cell))
+        folder.check_same(grid.config(cell).going_on(folder.read_config()))
     except UserError as error:
         return str(error)
     return None

@@ -59,7 +59,7 @@ def test_a_run_has_what_is_promised(finished):
 def test_each_session_says_what_it_ran_on(interrupted_once, finished_once):
     (first,) = read_sessions(interrupted_once)
     config = json.loads((finished_once / "config.json").read_text())
-    assert first == {"env_step": 0} | {name: config[name] for name in list(first)[1:]}
+    assert first == {"env_step": 0, "processes": 1} | {name: config[name] for name in list(first)[2:]}
     assert {"commit", "versions", "machine", "backend"} < set(first)
     again, second = read_sessions(finished_once)
     assert again == first
@@ -74,7 +74,9 @@ def test_a_session_that_left_nothing_is_not_kept(interrupted, tmp_path):
             json.dumps(first | {"env_step": at, "commit": "lost"}) + "\n" for at in (step, step + 16)
         )
     with Training(interrupted, tmp_path / "log") as training:
-        training.wait_until(lambda: "lost" not in (interrupted / "sessions.jsonl").read_text())
+        # The file is first cut, then added to.
+        training.wait_until(lambda: len(read_sessions(interrupted)) == 2)
+    assert "lost" not in (interrupted / "sessions.jsonl").read_text()
     assert [each["env_step"] for each in read_sessions(interrupted)] == [0, step]
 
 
