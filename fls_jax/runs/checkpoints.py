@@ -10,6 +10,7 @@ import errno
 import gc
 import logging
 import sys
+import traceback
 from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -235,8 +236,7 @@ def _quiet_orbax() -> Generator[None]:
     """
 
     def is_told(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        return not ("was never retrieved" in text and "OCDBT" in text)
+        return not ("was never retrieved" in record.getMessage() and _is_of_orbax(record))
 
     def hook(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
@@ -249,14 +249,34 @@ def _quiet_orbax() -> Generator[None]:
     sys.unraisablehook = hook
     try:
         yield
-    except BaseException:
-        gc.collect()  # collect what the failed read left while its messages are suppressed
+    except BaseException as error:
+        _collect_left_by(error)
         raise
     finally:
         absl.setLevel(level_before)
         asyncio.removeFilter(is_told)
         if sys.unraisablehook is hook:
             sys.unraisablehook = hook_before
+
+
+def _collect_left_by(error: BaseException) -> None:
+    """Collect what a failed read or write left, while its messages are suppressed.
+
+    The frames of the error would keep it until somebody has handled the error.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+    gc.collect()
+
+
+def _is_of_orbax(record: logging.LogRecord) -> bool:
+    """Whether a message of asyncio is about a task or an error of Orbax or of the storage below it."""
+    text = record.getMessage()
+    if record.exc_info:
+        text += logging.Formatter().formatException(record.exc_info)
+    return any(word in text.lower() for word in ("orbax", "ocdbt", "tensorstore"))
 
 
 def _first_line(error: Exception) -> str:
@@ -268,6 +288,7 @@ def _disk_errors(directory: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
+        _collect_left_by(error)
         text = str(error)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "ENOSPC" in text
         if full or isinstance(error, OSError) or "PERMISSION_DENIED" in text or "RESOURCE_EXHAUSTED" in text:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
+import gc
 import json
 import logging
 import shutil
@@ -260,6 +264,26 @@ def test_a_full_disk_is_a_sentence_and_the_checkpoints_before_it_stand(tmp_path,
         for good in range(1, step):
             assert load_params(disk / "checkpoints", good)[1]["w"].tobytes() == params["w"].tobytes()
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("place", ["ocdbt.process_0/d/0058", "params.kernel"])
+def test_writes_beside_a_failed_one_print_nothing(saved, place, caplog):
+    """Of several writes that fail, Orbax raises one; the others end unseen in tasks that its frames hold."""
+
+    def fail(*_, **__):
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            failed = loop.create_future()
+        failed.set_exception(ValueError(f'Error writing "{place}" in TensorStore: No space left on device'))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = CheckpointStore(saved)
+    store._manager.save = fail
+    with pytest.raises(UserError, match="disk is full") as raised, contextlib.closing(store):
+        store.save(40, *make_items(4))
+    assert raised.value.__cause__ is not None  # whoever handles the error holds its frames
+    del raised
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
