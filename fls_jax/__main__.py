@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from fls_jax.errors import UserError, missing_library
+from fls_jax.process.names import read_names_as_utf8
 from fls_jax.process.output import lost_output, outlast_readers
 
 
@@ -12,6 +13,7 @@ def main() -> None:
     """Run the command line; a UserError is one sentence on stderr and exit code 2."""
     outlast_readers()
     try:
+        read_names_as_utf8(sys.argv[1:])
         from fls_jax.cli import run
 
         run(sys.argv[1:])

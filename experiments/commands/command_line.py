@@ -10,6 +10,7 @@ from typing import TypeVar
 import tyro
 
 from fls_jax.errors import UserError
+from fls_jax.process.names import read_names_as_utf8
 from fls_jax.process.output import lost_output, outlast_readers
 
 _Settings = TypeVar("_Settings")
@@ -18,8 +19,9 @@ _Settings = TypeVar("_Settings")
 def run_command(name: str, settings: type[_Settings], work: Callable[[_Settings], None]) -> int:
     """Call `work` with the parsed settings. Returns 0, or 2 for errors that the user can correct."""
     outlast_readers()
-    given = tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
     try:
+        read_names_as_utf8(sys.argv[1:])
+        given = tyro.cli(settings, config=(tyro.conf.FlagCreatePairsOff,))
         work(given)
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from typing import Literal
+
+from fls_jax.process.restart import restart
 
 Allocator = Literal["tuned", "default"]
 SETTINGS = {
@@ -30,10 +31,7 @@ def restart_with_settings() -> None:
     """
     if platform.libc_ver()[0] != "glibc" or _MARK in os.environ:
         return
-    environment = {**SETTINGS, **os.environ, _MARK: "tuned"}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    restart({**SETTINGS, **os.environ, _MARK: "tuned"})
 
 
 def environment(allocator: Allocator) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import logging
 import os
 import signal
+from collections.abc import Generator
 from functools import partial
-from unittest import mock
 
 import jax
 from jax._src import distributed
@@ -42,9 +43,8 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
     # JAX's own answer to a process that is gone is to abort with a stack of C++. Some versions cannot call
     # Python instead and abort as well, in a thread of theirs, where only a handler of C is heard.
     ctypes.CDLL(None).signal(int(signal.SIGABRT), _aborted)
-    client = partial(_jax.get_distributed_runtime_client, missed_heartbeat_callback=_lost)
     try:
-        with mock.patch.object(_jax, "get_distributed_runtime_client", client):
+        with _told_of_lost_processes():
             jax.distributed.initialize(
                 coordinator,
                 processes,
@@ -81,6 +81,21 @@ def end_lost(reason: str) -> None:
     )
     os.write(2, text.encode())
     os._exit(2)
+
+
+@contextlib.contextmanager
+def _told_of_lost_processes() -> Generator[None]:
+    """Inside, JAX's client calls `_lost` if another process no longer answers.
+
+    The client accepts such a callback, but `jax.distributed.initialize` has no argument for it. Its factory
+    is therefore replaced, and put back afterwards.
+    """
+    make = _jax.get_distributed_runtime_client
+    _jax.get_distributed_runtime_client = partial(make, missed_heartbeat_callback=_lost)
+    try:
+        yield
+    finally:
+        _jax.get_distributed_runtime_client = make
 
 
 def _lost(*_: object) -> None:
