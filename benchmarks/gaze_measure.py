@@ -25,7 +25,9 @@ import numpy as np
 from benchmarks import gaze_metrics_reference as reference
 from fls_jax.atari_head.archives import read_frames
 from fls_jax.atari_head.dataset import open_dataset
-from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
+from fls_jax.gaze.atlas import Atlas
+from fls_jax.gaze.gaze_pass import score_run
+from fls_jax.gaze.settings import GazeSettings
 from fls_jax.process.interruption import StopFlag
 
 BATCHES = (8, 16, 32)

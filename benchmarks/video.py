@@ -31,8 +31,10 @@ from fls_jax.atari.emulator import action_names
 from fls_jax.atari.pool import games
 from fls_jax.config import TrainConfig
 from fls_jax.film.drawing import mosaic
-from fls_jax.film.job import draw, load_agents, play
+from fls_jax.film.job import load_agents
 from fls_jax.film.movie import Movie
+from fls_jax.film.playing import play
+from fls_jax.film.views import draw
 from fls_jax.ppo.trainer import build_network
 from fls_jax.runs.checkpoints import CheckpointStore
 from fls_jax.runs.folder import RunFolder

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fls_jax.config import TrainConfig
     from fls_jax.errors import UserError
     from fls_jax.film.drawing import magnify, overlay
-    from fls_jax.film.job import play
     from fls_jax.film.movie import Movie
+    from fls_jax.film.playing import play
     from fls_jax.networks.geometry import attention_geometry, attention_shape, paint
     from fls_jax.networks.modules import ActorCritic, AttentionGate, Extractor
     from fls_jax.networks.replacement import gate_maps, make_replacement, replaced
@@ -39,8 +39,8 @@ _HOMES = {
     "config": ("TrainConfig",),
     "errors": ("UserError",),
     "film.drawing": ("magnify", "overlay"),
-    "film.job": ("play",),
     "film.movie": ("Movie",),
+    "film.playing": ("play",),
     "networks.geometry": ("attention_geometry", "attention_shape", "paint"),
     "networks.modules": ("ActorCritic", "AttentionGate", "Extractor"),
     "networks.replacement": ("gate_maps", "make_replacement", "replaced"),

@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.networks.chunking import default_chunk_size, over_blocks
+from fls_jax.networks.chunking import over_blocks
+from fls_jax.networks.compiled import Weights, compiled_network
 from fls_jax.networks.geometry import attention_shape, conv_geometry
-from fls_jax.networks.modules import ActorCritic, initial_params
 from fls_jax.networks.replacement import (
     TRAINED,
-    Replacement,
     check_name,
-    gate_maps,
     make_replacement,
     needs_reference,
-    replaced,
 )
-from fls_jax.networks.specs import NETWORKS, NetworkSpec, network_spec
+from fls_jax.networks.specs import NETWORKS, network_spec
 from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.folder import RunFolder
 from fls_jax.saliency.controls import uniform_map
@@ -86,7 +82,9 @@ class Agent:
     def _settle(self) -> None:
         """Build the network, and move the parameters to this process's device."""
         config = self.config
-        self._built = _build(self.spec, len(self.actions), config.compute_dtype, config.matmul_precision)
+        self._built = compiled_network(
+            self.spec, len(self.actions), config.compute_dtype, config.matmul_precision
+        )
         self.module = self._built.module
         self.params = jax.device_put(self.params)
         self._process = os.getpid()
@@ -132,7 +130,7 @@ class Agent:
         return AgentOutput(*over_blocks(lambda block: self._built.forward(weights, block), observations))
 
     @property
-    def _weights(self) -> _Weights:
+    def _weights(self) -> Weights:
         return self.params, self._replacement
 
     def apply(self, params: Params, observations: jax.Array) -> NetworkOutput:
@@ -265,62 +263,12 @@ def load_agent(run_dir: str | Path, step: int | None = None) -> Agent:
     step, stored = load_params(folder.checkpoints, step)
     params = jax.tree.map(lambda array: array.astype(np.float32), stored)  # shipped agents are float16
     agent = Agent(config, params, step, tuple(actions), str(values.get("preprocessing", "envpool")))
-    _check_params(agent, folder.checkpoints / str(step))
+    if wrong := agent._built.mismatch(params):
+        raise UserError(
+            f"{folder.checkpoints / str(step)} does not fit its config.json ({agent.network}, {len(actions)} "
+            f"actions): {wrong}."
+        )
     return agent
-
-
-def _check_params(agent: Agent, checkpoint: Path) -> None:
-    """UserError where the parameters are not the network's."""
-    expected = _shapes(jax.eval_shape(agent._built.initialise, jax.random.key(0)))
-    found = _shapes(agent.params)
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise UserError(
-                f"{checkpoint} does not fit its config.json ({agent.network}, {len(agent.actions)} actions): "
-                f"{name} should be {expected.get(name, 'absent')} and is {found.get(name, 'absent')}."
-            )
-
-
-def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
-
-
-_Weights = tuple[Params, Replacement]
-
-
-class _Network(NamedTuple):
-    """A network and its compiled functions, shared by all its agents."""
-
-    module: ActorCritic
-    forward: Callable[[_Weights, Any], NetworkOutput]
-    gates: Callable[[Params, Any], dict[str, jax.Array]]
-    initialise: Callable[[jax.Array], Params]
-
-
-@cache
-def _build(spec: NetworkSpec, num_actions: int, dtype: str, precision: str) -> _Network:
-    module = ActorCritic(
-        spec,
-        num_actions,
-        dtype=jnp.dtype(dtype),
-        chunk_size=default_chunk_size(),
-        takes_float=True,  # saliency methods differentiate and blur; a call takes uint8 only
-        precision=precision,
-    )
-
-    def apply(params: Params, observations: jax.Array) -> Any:
-        return module.apply({"params": params}, observations)
-
-    def forward(weights: _Weights, observations: jax.Array) -> NetworkOutput:
-        params, replacement = weights
-        with replaced(replacement):
-            return apply(params, observations)
-
-    def gates(params: Params, observations: jax.Array) -> dict[str, jax.Array]:
-        return gate_maps(apply, params, observations)
-
-    return _Network(module, jax.jit(forward), jax.jit(gates), jax.jit(partial(initial_params, module)))
 
 
 _project = jax.jit(project, static_argnums=(1, 2))

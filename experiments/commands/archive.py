@@ -28,7 +28,7 @@ from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.files import replacing
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import pack, packed, read_record
-from fls_jax.train.job import resolve
+from fls_jax.train.preparation import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (

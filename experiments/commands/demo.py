@@ -41,7 +41,7 @@ from fls_jax.report.job import report
 from fls_jax.runs.contents import Evaluation, read_evaluation
 from fls_jax.runs.folder import RunFolder, find_runs, set_aside
 from fls_jax.statistics import paper
-from fls_jax.train.job import resolve
+from fls_jax.train.preparation import resolve
 
 RECORDS = HOME.with_name("results")
 

@@ -25,7 +25,8 @@ from fls_jax.agent import Agent, load_agent
 from fls_jax.errors import UserError
 from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
-from fls_jax.film.job import largest_saliency, play, views
+from fls_jax.film.playing import play
+from fls_jax.film.views import largest_saliency, views
 from fls_jax.process.display import ProgressDisplay, format_steps
 from fls_jax.runs.files import part_of
 from fls_jax.saliency.projection import SCREEN

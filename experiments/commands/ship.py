@@ -40,7 +40,7 @@ from fls_jax.runs.contents import (
 from fls_jax.runs.files import replacing, write_whole
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
-from fls_jax.train.job import resolve
+from fls_jax.train.preparation import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "pretrained"
 _EVALUATED = (

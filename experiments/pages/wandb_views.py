@@ -17,7 +17,7 @@ from experiments.data.style import style
 from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.tables import score_table
 from fls_jax.statistics import paper
-from fls_jax.wandb.sync import gaze_key, gaze_table_key, score_key, video_key
+from fls_jax.wandb.contents import gaze_key, gaze_table_key, score_key, video_key
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pydantic's, about the package's own models

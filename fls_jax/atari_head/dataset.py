@@ -9,15 +9,13 @@ archive the folder of PNGs that it unpacks to.
 from __future__ import annotations
 
 import os
-import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from fls_jax.atari_head.archives import DAMAGE, FRAME_NAME, Source
+from fls_jax.atari_head.archives import Source
 from fls_jax.atari_head.metadata import (
     GAMES,
     NOTHING_KNOWN,
@@ -28,11 +26,10 @@ from fls_jax.atari_head.metadata import (
     canonical_game,
     parse_metadata,
 )
+from fls_jax.atari_head.scan import STEM, Found, scan_folder, scan_zip
 from fls_jax.atari_head.text import encoding_of
 from fls_jax.errors import UserError
 
-_ARCHIVE = ".tar.bz2"
-_STEM = re.compile(r"(?P<trial>[0-9]{1,9})_.+")
 _DEPTH = 4  # root / game / highscore / trial / the archive's own folder
 _MAX_METADATA_BYTES = 1 << 24
 
@@ -124,14 +121,6 @@ class Dataset:
         return tuple(trials[number] for number in sorted(ids))
 
 
-class _Found(NamedTuple):
-    """An archive, gaze file or folder of PNGs that is not yet assigned to a trial."""
-
-    source: Source
-    folders: tuple[str, ...]  # names of its folders (and of the zip) below the root
-    stem: str  # file name without suffix; for a folder of PNGs the run id
-
-
 def open_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Find the trials in `path`: the folder of a release, one game's folder, or one game's zip.
 
@@ -147,9 +136,9 @@ def open_dataset(path: str | os.PathLike[str]) -> Dataset:
     metadata = _read_metadata(root.parent if inside_game else root)
     problems = list(metadata.problems if metadata else ())
     if root.is_file():
-        found = list(_scan_zip(root, (root.stem,), problems))
+        found = list(scan_zip(root, (root.stem,), problems))
     else:
-        found = list(_scan_folder(root, (root.name,) if inside_game else (), problems, _DEPTH))
+        found = list(scan_folder(root, (root.name,) if inside_game else (), problems, _DEPTH))
     trials = _unique(
         (_with_metadata(trial, metadata, problems) for trial in _pair(found, problems)), problems
     )
@@ -181,64 +170,7 @@ def _read_metadata(folder: Path) -> Metadata | None:
         raise UserError(f"{path} cannot be used: {error}") from error
 
 
-def _scan_folder(folder: Path, inside: tuple[str, ...], problems: list[str], depth: int) -> Iterator[_Found]:
-    try:
-        with os.scandir(folder) as scan:
-            entries = sorted(scan, key=lambda entry: entry.name)
-    except OSError as error:
-        problems.append(f"{folder} cannot be read: {error.strerror}")
-        return
-    runs = set()
-    for entry in entries:
-        name = entry.name
-        if name.startswith("."):
-            continue
-        if name.lower().endswith(".png"):
-            if match := FRAME_NAME.fullmatch(name):
-                runs.add(match["run"])
-        elif name.endswith(_ARCHIVE) or name.endswith(".txt"):
-            if found := _classify(name, inside, Path(entry.path)):
-                yield found
-        elif entry.is_dir():
-            if depth:
-                yield from _scan_folder(Path(entry.path), (*inside, name), problems, depth - 1)
-        elif name.lower().endswith(".zip"):
-            yield from _scan_zip(Path(entry.path), (*inside, name[:-4]), problems)
-    yield from (_Found(Source("folder", folder, run=run), inside, run) for run in sorted(runs))
-
-
-def _scan_zip(path: Path, inside: tuple[str, ...], problems: list[str]) -> Iterator[_Found]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info.filename for info in archive.infolist() if not info.is_dir()]
-    except DAMAGE as error:
-        problems.append(f"{path} cannot be read, nor the trials in it: {error}")
-        return
-    runs = set()
-    for member in sorted(members):
-        *folders, name = member.split("/")
-        if name.startswith(".") or "__MACOSX" in folders:
-            continue
-        if name.lower().endswith(".png"):
-            if match := FRAME_NAME.fullmatch(name):
-                runs.add(("/".join(folders), match["run"]))
-        elif found := _classify(name, (*inside, *folders), path, member):
-            yield found
-        elif name.lower().endswith(".zip"):
-            problems.append(f"{path}: {member!r} is a zip inside a zip and is not read; unpack the outer one")
-    for folder, run in sorted(runs):
-        yield _Found(Source("folder", path, folder, run), (*inside, *folder.split("/")), run)
-
-
-def _classify(name: str, inside: tuple[str, ...], path: Path, member: str | None = None) -> _Found | None:
-    if name.endswith(_ARCHIVE) and _STEM.fullmatch(name.removesuffix(_ARCHIVE)):
-        return _Found(Source("tar", path, member), inside, name.removesuffix(_ARCHIVE))
-    if name.endswith(".txt") and _STEM.fullmatch(name.removesuffix(".txt")):
-        return _Found(Source("text", path, member), inside, name.removesuffix(".txt"))
-    return None
-
-
-def _pair(found: list[_Found], problems: list[str]) -> Iterator[Trial]:
+def _pair(found: list[Found], problems: list[str]) -> Iterator[Trial]:
     """Match pictures and gaze files: archives by name, folders of PNGs by run id."""
     texts = {(item.folders, item.stem): item for item in found if item.source.kind == "text"}
     used = set()
@@ -250,7 +182,7 @@ def _pair(found: list[_Found], problems: list[str]) -> Iterator[Trial]:
     for item in found:
         if item.source.kind == "folder":
             owner = next((text for text in texts.values() if _is_gaze_of(text, item)), None)
-            stem = owner.stem if owner else next(filter(_STEM.fullmatch, reversed(item.folders)), None)
+            stem = owner.stem if owner else next(filter(STEM.fullmatch, reversed(item.folders)), None)
             if stem is None:
                 problems.append(f"{item.source} holds pictures of run {item.stem}, which no gaze file names")
             else:
@@ -262,7 +194,7 @@ def _pair(found: list[_Found], problems: list[str]) -> Iterator[Trial]:
             yield _trial(text.stem, text.folders, None, text.source)
 
 
-def _is_gaze_of(text: _Found, pictures: _Found) -> bool:
+def _is_gaze_of(text: Found, pictures: Found) -> bool:
     above = pictures.folders[: len(text.folders)] == text.folders
     return above and f"{text.stem.partition('_')[2]}_".startswith(f"{pictures.stem}_")
 

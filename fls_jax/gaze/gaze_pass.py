@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,13 +16,14 @@ import jax
 
 from fls_jax.agent import Agent, load_agent
 from fls_jax.atari_head.archives import TrialError
-from fls_jax.atari_head.dataset import Dataset, Trial
+from fls_jax.atari_head.dataset import Trial
 from fls_jax.atari_head.download import CITATION, LICENCE, RECORDS
 from fls_jax.errors import UserError
-from fls_jax.gaze.game_gaze import GameGaze
-from fls_jax.gaze.observations import Preprocessing, Protocol, Space, open_trial
+from fls_jax.gaze.atlas import Atlas
+from fls_jax.gaze.observations import Preprocessing, open_trial
 from fls_jax.gaze.results import ResultsWriter, Scored
 from fls_jax.gaze.scoring import SEED, SIGMA
+from fls_jax.gaze.settings import GazeSettings
 from fls_jax.gaze.summary import (
     BLOCK,
     RESAMPLES,
@@ -37,46 +38,6 @@ from fls_jax.process.display import ProgressDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.saliency.projection import DEAD
-
-
-@dataclass(frozen=True)
-class GazeSettings:
-    """Settings of a gaze pass.
-
-    trials: numbers of the trials; None for all of the run's game.
-    protocol: `aligned`, or `paper`, as published: gaze one frame early, maxima taken in colour, published
-        geometry, sampled shuffled AUC.
-    space: `screen` compares on 210x160, `input` on 84x84.
-    step: the checkpoint; None for the latest.
-    controls: also score the controls.
-    methods: saliency methods to score as well.
-    """
-
-    trials: tuple[int, ...] | None = None
-    protocol: Protocol = "aligned"
-    space: Space = "screen"
-    step: int | None = None
-    controls: bool = True
-    methods: tuple[str, ...] = ()
-
-
-class Atlas:
-    """A data set and the gaze of its games. Each game is read once for all runs."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self._gaze: dict[tuple[str, Space], GameGaze] = {}
-
-    def gaze(self, game: str, space: Space) -> GameGaze:
-        """The gaze of all trials of a game."""
-        if (game, space) not in self._gaze:
-            trials = self.dataset.select(game)
-            with ProgressDisplay(f"Gaze of {game}", len(trials), "reading ...") as progress:
-                gaze = GameGaze(trials, space, lambda done: progress.count(done, "trials"))
-                for problem in gaze.problems:
-                    progress.message(f"Note: {problem}")
-            self._gaze[game, space] = gaze
-        return self._gaze[game, space]
 
 
 def score_run(

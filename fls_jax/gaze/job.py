@@ -14,10 +14,12 @@ from fls_jax.atari_head.dataset import Dataset, open_dataset
 from fls_jax.atari_head.metadata import ALL_TRIALS, TrialFilter, canonical_game
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.gaze.gaze_pass import Atlas, GazeSettings, score_run
+from fls_jax.gaze.atlas import Atlas
+from fls_jax.gaze.gaze_pass import score_run
 from fls_jax.gaze.methods import posthoc
 from fls_jax.gaze.observations import Protocol, Space
 from fls_jax.gaze.overlay import film_trial
+from fls_jax.gaze.settings import GazeSettings
 from fls_jax.gaze.study import make_folder, write_study
 from fls_jax.gaze.tables import print_study, print_summary
 from fls_jax.process.interruption import StopFlag

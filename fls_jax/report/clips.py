@@ -10,7 +10,7 @@ import numpy as np
 from fls_jax.agent import Agent
 from fls_jax.atari_head.dataset import Trial
 from fls_jax.film.clip import Frames
-from fls_jax.film.job import play
+from fls_jax.film.playing import play
 from fls_jax.process.display import ProgressDisplay
 from fls_jax.report.document import agent_id
 from fls_jax.report.maps import Advance

@@ -9,7 +9,7 @@ import numpy as np
 
 from fls_jax.agent import Agent, AgentOutput
 from fls_jax.film.clip import Frames
-from fls_jax.film.job import entropy
+from fls_jax.film.playing import entropy
 from fls_jax.report.encoding import packed
 from fls_jax.report.maps import Advance, attention_record, method_records, observations
 from fls_jax.report.moments import policy_change

@@ -6,7 +6,6 @@ The same call resumes where the last one stopped.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Generator
@@ -18,25 +17,24 @@ import jax
 import jax.numpy as jnp
 
 from fls_jax.atari.emulator import action_names
-from fls_jax.atari.pool import GAME_BYTES, games, note_on_name, resolve_game
+from fls_jax.atari.pool import games, note_on_name
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.networks.specs import NETWORKS, network_spec
 from fls_jax.ppo.hosts import in_any_process
 from fls_jax.ppo.trainer import Member, Trainer
 from fls_jax.process.allocator import description as allocator_description
 from fls_jax.process.devices import describe_devices, unused_accelerators
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
-from fls_jax.process.machine import check_machine, check_memory
 from fls_jax.process.places import usable_places
 from fls_jax.process.timing import PhaseTimer
-from fls_jax.runs.checkpoints import CheckpointStore, load_params
+from fls_jax.runs.checkpoints import CheckpointStore
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record, Row, read_record
 from fls_jax.saliency.projection import DEAD
+from fls_jax.train.preparation import as_begun, check_room, is_finished, resolve
 from fls_jax.train.together import check_alike, leads, shared_run
 from fls_jax.wandb.live import WandbMode, WandbRun
 
@@ -72,65 +70,6 @@ def train(
         with contextlib.closing(Trainer(config)) as trainer:
             Job(config, folder, trainer, stop, tracking).run()
     return folder
-
-
-def check_room(config: TrainConfig, runs: int = 1) -> None:
-    """Raise UserError if this machine cannot compute, or has too little memory for so many runs at once."""
-    check_machine()
-    check_memory(
-        runs * (config.rollout_bytes + config.num_envs * GAME_BYTES),
-        f"{runs * config.num_envs:,} games and {config.rollout_length:,} steps of each",
-        "lower --num-envs or --rollout-length",
-    )
-
-
-def resolve(config: TrainConfig) -> TrainConfig:
-    """The validated configuration, with the game in EnvPool's spelling."""
-    if config.network not in NETWORKS:
-        raise UserError(f"There is no network {config.network!r}; choose one of: {', '.join(NETWORKS)}.")
-    if config.attention_cost and network_spec(config.network).attention is None:
-        raise UserError(
-            f"--attention-cost is {config.attention_cost:g}, and {config.network} has no attention: leave it "
-            "out, or choose another --network."
-        )
-    return dataclasses.replace(config, game=resolve_game(config.game)).validated()
-
-
-def as_begun(config: TrainConfig, folder: RunFolder) -> TrainConfig:
-    """The configuration to resume with: an older run keeps the values that it was begun with.
-
-    Raises UserError if the folder holds a run of another configuration, or a run without config.json.
-    """
-    if folder.config_file.exists():
-        config = config.going_on(folder.read_config())
-        folder.check_same(config)
-    elif checkpoint_steps(folder.checkpoints) or read_record(folder.record_file):
-        raise UserError(
-            f"{folder.path} has checkpoints or a record, but no config.json that describes them: restore "
-            "config.json, or choose another --run-dir."
-        )
-    return config
-
-
-def is_finished(config: TrainConfig, folder: RunFolder) -> bool:
-    """Whether the folder's run is finished; if so, print that it is."""
-    end = config.last_step
-    finished = checkpoint_steps(folder.checkpoints)[-1:] >= [end] and _is_sound(folder)
-    if finished:
-        print(
-            f"This run is finished: {end:,} steps in {folder.path}. --fresh trains it anew; a longer "
-            "training is a run of its own, with another --total-steps and --run-dir."
-        )
-    return finished
-
-
-def _is_sound(folder: RunFolder) -> bool:
-    """Whether the latest checkpoint can be read; if not, the run resumes from an earlier one."""
-    try:
-        load_params(folder.checkpoints)
-    except UserError:
-        return False
-    return True
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from fls_jax.process.places import usable_places
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir, open_run
 from fls_jax.runs.record import Row
-from fls_jax.train.job import Job, Tracking, as_begun, check_room, is_finished, resolve
+from fls_jax.train.job import Job, Tracking
+from fls_jax.train.preparation import as_begun, check_room, is_finished, resolve
 
 SET_BACK = "set-back-checkpoints"
 

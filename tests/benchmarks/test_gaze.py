@@ -12,7 +12,7 @@ from benchmarks import gaze as benchmark
 from benchmarks import gaze_measure
 from benchmarks import gaze_metrics_reference as reference
 from benchmarks.gaze_data import write_run, write_trial
-from fls_jax.gaze.gaze_pass import GazeSettings
+from fls_jax.gaze.settings import GazeSettings
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from fls_jax.evaluation.job import evaluate
 from fls_jax.evaluation.progress import EvaluationProgress
 from fls_jax.evaluation.settings import EvaluationSettings
 from fls_jax.runs.contents import read_evaluation
-from fls_jax.wandb.sync import evaluation_content
+from fls_jax.wandb.contents import evaluation_content
 from tests.oracles import networks as oracle
 from tests.processes import small_disk
 from tests.run_folders import edit_config, write_run

@@ -14,7 +14,8 @@ from experiments.commands.picture import Settings, main, make_picture
 from fls_jax import load_agent
 from fls_jax.errors import UserError
 from fls_jax.film.drawing import overlay
-from fls_jax.film.job import largest_saliency, play, views
+from fls_jax.film.playing import play
+from fls_jax.film.views import largest_saliency, views
 from tests.run_folders import write_run
 
 START, STEPS = 70, 6  # across a block of views

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import av
 import numpy as np
@@ -28,8 +29,10 @@ from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import AgentTile, overlay
-from fls_jax.film.job import draw, entropy, film, play, views
+from fls_jax.film.job import film
 from fls_jax.film.methods import with_method
+from fls_jax.film.playing import entropy, play
+from fls_jax.film.views import draw, views
 from fls_jax.networks.specs import network_spec
 from tests.oracles import networks as oracle
 from tests.processes import small_disk
@@ -294,8 +297,8 @@ def test_the_command_line_names_every_option_and_the_film_lies_in_the_run(breako
         ({"fps": 0}, "--fps is 0; it must lie between 1 and 240"),
         ({"step": 33}, "no checkpoint at step 33"),
         ({"runs": []}, "0 runs were given; a film shows 1 to 16"),
-        ({"runs": ["x"] * 17}, "17 runs were given"),
-        ({"runs": ["nowhere"]}, "There is no run folder nowhere"),
+        ({"runs": [Path("x")] * 17}, "17 runs were given"),
+        ({"runs": [Path("nowhere")]}, "There is no run folder nowhere"),
         ({"method": ["lime"]}, "--method: There is no saliency method 'lime'"),
         ({"method": []}, "--method needs at least one name"),
         ({"method": ["gradient"], "relative": "mean"}, "--relative is for attention"),

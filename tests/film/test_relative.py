@@ -12,8 +12,10 @@ import pytest
 import fls_jax
 from fls_jax.errors import UserError
 from fls_jax.film.drawing import AgentTile, colours, diverging_map, overlay
-from fls_jax.film.job import draw, film, play, with_attention
+from fls_jax.film.job import film, with_attention
+from fls_jax.film.playing import play
 from fls_jax.film.relative import relative_attention
+from fls_jax.film.views import draw
 from fls_jax.networks.specs import network_spec
 from tests.run_folders import write_run
 

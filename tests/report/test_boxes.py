@@ -9,7 +9,7 @@ import pytest
 
 from fls_jax.agent import load_agent
 from fls_jax.film.clip import Frames
-from fls_jax.film.job import play
+from fls_jax.film.playing import play
 from fls_jax.report.boxes import MOST_MOVING, boxes_of_pixels, boxes_record
 from fls_jax.report.encoding import unpacked_pictures
 

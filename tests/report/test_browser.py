@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from experiments.commands.ship import HOME
 from fls_jax.agent import load_agent
 from fls_jax.film.drawing import overlay
-from fls_jax.film.job import play
+from fls_jax.film.playing import play
 from fls_jax.report.document import report_document
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report

@@ -15,7 +15,7 @@ from skimage.measure import block_reduce
 import fls_jax
 from fls_jax.cli import parse, run
 from fls_jax.errors import UserError
-from fls_jax.film.job import play
+from fls_jax.film.playing import play
 from fls_jax.report.document import schema
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report

@@ -13,7 +13,8 @@ from fls_jax.errors import UserError
 from fls_jax.ppo.trainer import Trainer
 from fls_jax.runs.checkpoints import CheckpointStore
 from fls_jax.runs.folder import RunFolder
-from fls_jax.train.job import Tracking, resolve, train
+from fls_jax.train.job import Tracking, train
+from fls_jax.train.preparation import resolve
 from tests.processes import read_rows
 from tests.run_folders import ACTIONS, write_run
 
