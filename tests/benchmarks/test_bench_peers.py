@@ -14,7 +14,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks import bench_peers
-from benchmarks.bench_peers import Contender, Settings, contenders, main, measure, run, write_record
+from benchmarks import contenders as trainers
+from benchmarks.bench_peers import main, measure, write_record
+from benchmarks.contenders import Contender, Settings, contenders, run
 from benchmarks.peer_results import (
     OURS,
     Report,
@@ -220,7 +222,7 @@ def test_every_peer_that_is_run_has_its_script():
     scripts = {shlex.split(entry.command)[2] for entry in contenders(Settings())} - {"benchmarks.end_to_end"}
     assert len(scripts) == 3
     for script in scripts:
-        assert (bench_peers.ROOT / f"{script.replace('.', '/')}.py").is_file()
+        assert (trainers.ROOT / f"{script.replace('.', '/')}.py").is_file()
 
 
 def test_unknown_name_in_the_command_is_the_users_mistake():
@@ -287,7 +289,7 @@ def trainer_command() -> str:
 @pytest.fixture
 def only_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command line for a run whose peers are stand-ins too and need no environment."""
-    monkeypatch.setattr(bench_peers, "PEER_COMMAND", trainer_command() + " {script}")
+    monkeypatch.setattr(trainers, "PEER_COMMAND", trainer_command() + " {script}")
     monkeypatch.setattr(bench_peers, "ensure_environment", lambda *_: None)
     return ["--updates", "2", "--rounds", "2", "--output", str(tmp_path / "sub" / "record.json")]
 
@@ -317,7 +319,7 @@ def test_failure_of_ours_is_told_and_the_others_are_still_measured(only_ours: li
 def test_older_record_stays_when_nothing_could_be_measured(
     only_ours: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bench_peers, "PEER_COMMAND", python("raise SystemExit(1)"))
+    monkeypatch.setattr(trainers, "PEER_COMMAND", python("raise SystemExit(1)"))
     path = tmp_path / "sub" / "record.json"
     write_record(path, {"old": True})
     assert main([*only_ours, "--ours-command", "/no/such/program"]) == 1

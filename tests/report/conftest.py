@@ -11,7 +11,7 @@ from fls_jax.report.job import report
 from tests.report.browser import browser
 from tests.report.runs import write_pair
 
-STEPS, SEED = 90, 5
+STEPS, SEED, FRAME = 90, 5, 37
 
 
 def document_of(path):
@@ -45,3 +45,13 @@ def window():
     """A headless browser."""
     with browser() as found:
         yield found
+
+
+@pytest.fixture
+def shown(window, report_file):
+    """The report, opened anew at the second clip."""
+    window.size(1440)
+    window.open(
+        report_file, f"#clip=c2&frame={FRAME}&agent=a1&agent2=a2&map2=attention&show=overlay&opacity=1"
+    )
+    return window
