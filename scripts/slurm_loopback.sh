@@ -13,7 +13,33 @@ wait_for() { # COMMAND...: until it succeeds, 20 seconds at most
   return 1
 }
 
-gone() { [ ! -e "$1" ] || ! kill -0 "$(cat "$1")" 2>/dev/null; }
+alive() { # NAME...: the processes of this Slurm that bear one of these names; "job" is any process of a job
+  local environ name
+  for environ in $(grep -lzxFs "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ); do
+    { read -r name < "${environ%environ}comm"; } 2>/dev/null || continue
+    if grep -qzs ^SLURM_JOB_ID= "$environ"; then name+=" job"; fi
+    for each in $name; do [[ " $* " != *" $each "* ]] || { echo "${environ//[^0-9]/}"; break; }; done
+  done
+}
+
+end() { # NAME...: wait until these have gone; after 20 seconds, kill them
+  local left
+  for _ in $(seq 100); do
+    left=$(alive "$@"); [ -n "$left" ] || return 0
+    sleep 0.2
+  done
+  echo "slurm_loopback: killed, for they did not end by themselves: $(ps -o pid=,args= -p ${left//$'\n'/,} | tr '\n' ';')" >&2
+  kill -9 $left 2>/dev/null || true
+  for _ in $(seq 100); do [ -n "$(alive "$@")" ] || return 0; sleep 0.1; done
+  return 1
+}
+
+end_daemons() { # NAME...: by their signal; `scontrol shutdown` may leave slurmd behind
+  local running
+  running=$(alive "$@"); [ -n "$running" ] || return 0
+  kill $running 2>/dev/null || true
+  end "$@"
+}
 
 node_is_idle() { sinfo --noheader --format=%T | grep -qx idle; }
 
@@ -74,10 +100,12 @@ case $action in
     slurmctld
     slurmd
     wait_for node_is_idle ;;
-  stop)
-    scontrol shutdown || true
-    wait_for gone "$dir/node.pid" || true
-    wait_for gone "$dir/controller.pid" || true
-    [ ! -e "$dir/munge/pid" ] || kill "$(cat "$dir/munge/pid")" ;;
+  stop) # nothing of it is left when this returns, so that its folder can be removed
+    scancel --state=PENDING --user=root || true
+    scancel --user=root || true
+    end job slurmstepd srun
+    end_daemons slurmd
+    end_daemons slurmctld slurmscriptd
+    end_daemons munged ;;
   *) echo "usage: slurm_loopback.sh start|stop DIR" >&2; exit 2 ;;
 esac

@@ -1,4 +1,4 @@
-"""The whole smoke grid through a real Slurm of one node on loopback, with jobs signalled and requeued."""
+"""A real Slurm of one node on loopback: the whole smoke grid with jobs requeued, and the tasks of a step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,27 +15,28 @@ import pytest
 
 from experiments.data.grid import SMOKE
 from tests.experiments.launch.test_local import ROOT, attempts, launch
+from tests.processes import PATIENCE, SMALLEST, read_rows
 
 SCRIPT = ROOT / "scripts" / "slurm_loopback.sh"
 MINUTES = 20
 
 
-@pytest.fixture
-def slurm(monkeypatch):
-    """Slurm for the test alone; its folder is open to munge's user, as pytest's own are not."""
+@pytest.fixture(scope="module")
+def slurm():
+    """Slurm for these tests alone; its folder is open to munge's user, as pytest's own are not."""
     if os.geteuid() != 0 or not shutil.which("slurmctld"):
         if "FLS_NEEDS_SLURM" in os.environ:
             pytest.fail("Slurm is to be tested here, and there is none")
         pytest.skip("Slurm is not installed here, or this is not root: apt install slurm-wlm munge")
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
-    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-    subprocess.run(["bash", str(SCRIPT), "start", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["scancel", "--me"], check=False)
-        subprocess.run(["bash", str(SCRIPT), "stop", str(folder)], check=True)
-        shutil.rmtree(folder)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        try:
+            subprocess.run(["bash", str(SCRIPT), "start", str(folder)], check=True)
+            yield
+        finally:
+            subprocess.run(["bash", str(SCRIPT), "stop", str(folder)], check=True)
+            shutil.rmtree(folder)
 
 
 def ask(*command):
@@ -98,3 +100,17 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
     assert len((run / "sessions.jsonl").read_text().splitlines()) == 2, "it went on, it did not start anew"
     assert (tmp_path / "figures" / "smoke" / "README.md").exists()
     assert not any(line.startswith(("failed", "stopped")) for line in status.splitlines()), status
+
+
+def test_the_tasks_that_srun_starts_train_together_with_nothing_given(slurm, tmp_path):
+    """They find each other by what Slurm sets for them."""
+    arguments = ["train", *SMALLEST, "--total-steps=32", f"--run-dir={tmp_path / 'run'}"]
+    step = subprocess.run(
+        ["srun", "--ntasks=2", "--label", sys.executable, "-m", "fls_jax", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
+    )  # fmt: skip
+    assert step.returncode == 0, step.stdout + step.stderr
+    assert "0: 2 processes train together" in step.stdout
+    assert "0: Finished at step 32" in step.stdout
+    assert "1: Finished" not in step.stdout, "process 0 alone prints"
+    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [16, 32]
