@@ -183,15 +183,16 @@ PILOT = Experiment(
 SMOKE = Experiment(
     "smoke",
     "Smoke",
-    2048,
-    tuple(product(("Pong", "Breakout"), ("cnn", "cnn_sparse_fls_pool"), (1, 9))),
-    TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=8),
+    1024,
+    tuple(product(("Pong", "Qbert"), ("cnn", "cnn_sparse_fls_pool"), (1, 9))),
+    TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=4),
     EvaluationSettings(num_envs=2, games_per_env=1),
     resources=dict.fromkeys(("train", "evaluate", "gaze", "saliency"), Resources(cores=1, hours=0.5)),
     together=True,
-    saliency=SaliencySettings(frames=8, faithful=2, methods=("gradient", "uniform")),
+    saliency=SaliencySettings(frames=8, faithful=1, methods=("gradient",)),
 )
-"""Runs every part of the grid in minutes, without learning anything."""
+"""Runs every part of the grid in minutes, without learning anything. Both games have six actions, so
+that they share their compiled programs."""
 
 OWN = "own"
 """The experiment that consists of the runs at hand."""

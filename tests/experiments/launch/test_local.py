@@ -1,24 +1,27 @@
-"""A grid on this machine: with its figures, with a cell that fails, stopped and taken up again."""
+"""A grid on this machine: with its figures, with cells that fail or are killed, stopped and taken up."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from experiments.data.grid import Resources
+from experiments.data.grid import SMOKE, Resources
 from experiments.launch.attempts import attempts_file
 from experiments.launch.local import LocalGrid
 from experiments.launch.planning import make_plan
 from fls_jax.errors import UserError
+from fls_jax.runs.contents import checkpoint_steps
 from tests.experiments.launch.grids import cells, small_grid
-from tests.processes import PATIENCE
+from tests.processes import PATIENCE, read_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 TWO = ("--games", "Pong", "--networks", "cnn_sparse_fls_pool", "--seeds", "1", "9", "--wandb", "off")
@@ -36,42 +39,72 @@ def launch(*arguments, **environment):
     )
 
 
+def wait_until(condition, process):
+    """Until the condition holds; fails where the process ends before."""
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
 def attempts(run):
     return [json.loads(line) for line in (run / "jobs" / "attempts.jsonl").read_text().splitlines()]
 
 
-def test_a_failure_stops_nothing_else_and_is_taken_up_again(tmp_path):
+def begin(*arguments):
+    """A launcher in a session of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.launch", *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def process_of(run):
+    """The process that trains in a run folder; None if there is none."""
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = place.read_bytes().decode().split("\0")
+            if "fls_jax" in words and str(run) in words:
+                return int(place.parent.name)
+    return None
+
+
+def test_a_failure_and_a_kill_stop_nothing_else_and_the_same_command_takes_up_what_is_left(tmp_path):
+    """One seed cannot train, the other is killed once; then both go through every stage to the figures."""
     runs = tmp_path / "Pong" / "cnn_sparse_fls_pool"
     (runs / "seed1").mkdir(parents=True)
     (runs / "seed1" / "checkpoints").write_text("in the way")
-    command = ("smoke", *TWO, "--root", str(tmp_path), "--stage", "train,evaluate")
-    first = launch(*command)
-    assert first.returncode == 2, first.stdout + first.stderr
-    assert "launch: Not all of the grid is done" in first.stderr
-    assert "Traceback" not in first.stdout + first.stderr
-    assert "failed   train Pong-cnn_sparse_fls_pool-seed1: The checkpoint" in first.stdout
+    command = ("smoke", *TWO, "--root", str(tmp_path), "--speeds", str(tmp_path))
+    with begin(*command, "--stage", "train,evaluate") as process:
+        wait_until(lambda: checkpoint_steps(runs / "seed9" / "checkpoints"), process)
+        os.kill(process_of(runs / "seed9"), signal.SIGKILL)
+        said = process.stdout.read()
+    assert process.returncode == 2, said
+    assert "launch: Not all of the grid is done" in said
+    assert "Traceback" not in said
+    assert "failed   train Pong-cnn_sparse_fls_pool-seed1: The checkpoint" in said
     assert list((runs / "seed9" / "evaluation").glob("*.json"))
     assert [row["state"] for row in attempts(runs / "seed1")] == ["running", "failed"]
+    assert [row["state"] for row in attempts(runs / "seed9")] == ["running", "finished"] * 2
+    assert len((runs / "seed9" / "sessions.jsonl").read_text().splitlines()) == 2, "it went on"
+    steps = [row["env_step"] for row in read_rows(runs / "seed9")]
+    assert steps == sorted(set(steps)), "no update was trained twice"
 
     (runs / "seed1" / "checkpoints").unlink()
     before = attempts(runs / "seed9")
     again = launch(*command)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert list((runs / "seed1" / "evaluation").glob("*.json"))
-    assert attempts(runs / "seed9") == before, "what is finished is not run again"
+    for run in (runs / "seed1", runs / "seed9"):
+        assert list((run / "evaluation").glob("*.json"))
+        assert list((run / "saliency").glob("*/summary.json"))
+    assert attempts(runs / "seed9")[: len(before)] == before
+    assert {row["stage"] for row in attempts(runs / "seed9")[len(before) :]} == {"saliency"}
+    assert (tmp_path / "figures" / "own" / "README.md").exists()
 
 
 def test_ctrl_c_stops_all_with_their_checkpoints_and_the_same_command_goes_on(tmp_path):
-    command = ("smoke", *TWO, "--root", str(tmp_path), "--stage", "train")
+    command = ("smoke", *TWO, "--root", str(tmp_path), "--stage", "train", "--speeds", str(tmp_path))
     runs = [tmp_path / "Pong" / "cnn_sparse_fls_pool" / f"seed{seed}" for seed in (1, 9)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "experiments.launch", *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with begin(*command) as process:
         for line in process.stdout:
             if line.startswith("started"):
                 break
@@ -83,10 +116,10 @@ def test_ctrl_c_stops_all_with_their_checkpoints_and_the_same_command_goes_on(tm
     for run in runs:
         states = [row["state"] for row in attempts(run)] if (run / "jobs").exists() else []
         assert states in ([], ["running", "stopped"])
-        assert not (run / "checkpoints" / "2048").exists()
+        assert not (run / "checkpoints" / str(SMOKE.total_steps)).exists()
     again = launch(*command)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert all((run / "checkpoints" / "2048").exists() for run in runs)
+    assert all((run / "checkpoints" / str(SMOKE.total_steps)).exists() for run in runs)
 
 
 def test_jobs_keep_to_the_cores(tmp_path, monkeypatch):

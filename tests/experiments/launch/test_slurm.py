@@ -71,6 +71,7 @@ def training(run):
 
 def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slurm, tmp_path):
     command = ("smoke", "--root", str(tmp_path), "--where", "slurm", "--wandb", "off", "--pack", "2")
+    command += ("--speeds", str(tmp_path))  # no other runs need to be read
     submitted = launch(*command)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "train, 4 jobs" in submitted.stdout
