@@ -10,7 +10,7 @@ from pathlib import Path
 # Compilation is most of the time of the tests, and many compile the same programs in several processes.
 _cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # Under `nohup`, and in a script's background, the tests would pass ignored signals on to the programs whose
 # handling of them they check.

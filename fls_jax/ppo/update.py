@@ -35,7 +35,8 @@ UpdateFn = Callable[[TrainState, Trajectory, Array], tuple[TrainState, Metrics]]
 
 def init_train_state(params: Params, config: TrainConfig) -> TrainState:
     """The state of a learner before its first update."""
-    return TrainState(params, make_optimiser(config).init(params), jnp.zeros((), jnp.int32))
+    # One program: its zeros, one after the other, cost a process two seconds.
+    return TrainState(params, jax.jit(make_optimiser(config).init)(params), jnp.zeros((), jnp.int32))
 
 
 def minibatch_gradients(
