@@ -5,7 +5,8 @@
 Parts in order of importance: the machine and EnvPool alone; correctness against a CPU; speed of policy,
 update and whole training; PyTorch for comparison; a real training in the remaining time. accelerator.json and
 accelerator.log are written after every measurement, run.tar at the end. Without an accelerator everything is
-measured on the CPU, and the results say so.
+measured on the CPU, and the results say so. What is begun is cut off at the end of its part's time, once a
+compilation has ended.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def measure_pytorch(journal: Journal) -> None:
         journal.measure(
             "pytorch",
             network,
-            lambda n=network, s=share: pytorch(n, device, s * journal.left()),
+            # It ends a little before it would be cut off: the updates that it has told count.
+            lambda n=network, s=share: pytorch(n, device, s * (journal.left() - 2)),
             seconds=PYTORCH_SECONDS,
         )
 
@@ -100,7 +102,7 @@ def measure_pytorch(journal: Journal) -> None:
 def pytorch(network: str, device: str, seconds: float) -> dict[str, Any]:
     """PyTorch's steps per second, 8 x 128, in this Python or in that of `make bench-peers`.
 
-    Six updates, or as many as fit into the seconds. Raises RuntimeError if none does.
+    Six updates after the warm-up, or as many as fit into the seconds. Raises RuntimeError if none does.
     """
     of_peers = ROOT / ".venv-peers" / "bin" / "python"
     python = sys.executable if find_spec("torch") or not of_peers.exists() else str(of_peers)
@@ -115,7 +117,11 @@ def pytorch(network: str, device: str, seconds: float) -> dict[str, Any]:
         raise RuntimeError((said.strip().splitlines() or ["no message"])[-1])
     each = sorted(float(found) for found in re.findall(r"^update \d+/\d+: ([\d.]+) s", said, re.MULTILINE))
     if not each:
-        raise RuntimeError(f"no update after the first within {seconds:.0f} s")
+        first = re.search(r"^update 1/\d+ \(warm-up\): ([\d.]+) s", said, re.MULTILINE)
+        if first is None:
+            raise RuntimeError(f"not even its first update within {seconds:.0f} s")
+        why = f"no update after the first, the warm-up, within {seconds:.0f} s"
+        return {"seconds_of_warm_up": float(first[1]), "not_run": why}
     steps = PRESETS["paper"].steps_per_update
     return {"seconds_per_update": each, "steps_per_second": steps / each[len(each) // 2]}
 

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from fls_jax.runs.files import write_whole
+
+
+class OutOfTimeError(Exception):
+    """The time of a measurement is over."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Generator[None]:
+    """Raise OutOfTimeError in the block after some seconds; infinite: never. In the main thread.
+
+    Python hears the signal between two of its own instructions, so a compilation comes to its end first.
+    """
+
+    def out_of_time(*_: object) -> None:
+        raise OutOfTimeError(f"cut off after {seconds:.0f} s")
+
+    if seconds == float("inf"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Journal:
@@ -42,8 +70,9 @@ class Journal:
     def measure(self, part: str, name: str, work: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Store the result of `work` as results[part][name], and return it.
 
-        If less than `seconds` are left, `work` is not started. If it raises, the error is stored instead. In
-        both cases the return value is None, and earlier results are kept.
+        If less than `seconds` are left, `work` is not started; where the time ends, it is cut off, unless
+        `seconds` is negative. If it raises, the error is stored instead. In these cases the return value is
+        None, and earlier results are kept.
         """
         there = self.results.setdefault(part, {})
         if self.left() < seconds:
@@ -52,7 +81,12 @@ class Journal:
             return self._write(None)
         start = time.monotonic()
         try:
-            there[name] = result = work()
+            with time_limit(self.left() if seconds >= 0 else float("inf")):
+                there[name] = result = work()
+        except OutOfTimeError as error:
+            there[name] = {"not_run": str(error)}
+            self.say(f"{part}, {name}: {error}")
+            return self._write(None)
         except Exception as error:  # one part that fails must not cost the others
             there[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
             self._log.write(traceback.format_exc())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 
+from benchmarks.accelerator.journal import OutOfTimeError
 from benchmarks.arithmetic import step_cost, training_flops
 from benchmarks.parts import policy_seconds, timed, update_seconds
 from fls_jax.config import PRESETS, TrainConfig
@@ -69,42 +71,62 @@ def measure(case: Case, repeats: int, alone: float | None, seconds: float = math
     """Steps per second of policy, update and end to end, over all runs; memory; shares of the two limits.
 
     alone: EnvPool's steps per second without a network. The limits are this and the update alone.
-    seconds: time available; each part is repeated as often as this allows, at most `repeats` times.
+    seconds: time available; each part is repeated as often as this allows, at most `repeats` times. If the
+    journal cuts it off after that, `cut_off` says so and the rest is missing; if nothing was measured,
+    OutOfTimeError is raised.
     """
-    config, runs = case.config, len(case.seeds)
-    steps = runs * config.steps_per_update
+    result: dict[str, Any] = {}
     start = time.perf_counter()
-    fleet = Fleet(config, case.seeds, mapped=case.mapped)
     try:
-        rows: list[dict[str, Any]] = []
-        fleet.advance_all()  # compiles
-        result: dict[str, Any] = {"seconds_to_first_update": time.perf_counter() - start}
-        began = time.perf_counter()
-        rows += fleet.advance_all()
-        once = time.perf_counter() - began
-        # Each of the three parts takes at most as long as a whole update, and once more to begin with.
-        allowed = (seconds - began + start) / (3 * once) - 1
-        repeats = result["repeats"] = max(1, int(min(repeats, allowed)))
-        whole = timed(lambda: rows.extend(fleet.advance_all()), repeats)
-        result["policy_per_second"] = steps / median(policy_seconds(fleet, repeats))
-        result["update_per_second"] = steps / median(update_seconds(fleet, repeats))
-    finally:
-        fleet.close()
-    speed = steps / median(whole)
-    spec = network_spec(config.network)
-    cost = step_cost(spec, config)
-    result |= {
-        "steps_per_second": speed,
-        "per_run": speed / runs,
-        "loss": rows[-1]["loss"],
-        "seconds": {name: value for name, value in rows[-1].items() if name.startswith("seconds_")},
-        "tflops": speed * cost.flops / 1e12,
-        "update_tflops": result["update_per_second"] * config.epochs * training_flops(spec) / 1e12,
-        "share_of_envpool": None if alone is None else speed / alone,
-        "share_of_update": speed / result["update_per_second"],
-        "peak_device_gib": peak_memory(),
-    }
+        with contextlib.closing(Fleet(case.config, case.seeds, mapped=case.mapped)) as fleet:
+            fleet.advance_all()  # compiles
+            result["seconds_to_first_update"] = time.perf_counter() - start
+            _measure_whole(fleet, result, repeats, alone, seconds - result["seconds_to_first_update"])
+            _measure_parts(fleet, result)
+    except OutOfTimeError as error:
+        if not result:
+            raise
+        result["cut_off"] = str(error)
     return result
+
+
+def _measure_whole(
+    fleet: Fleet, result: dict[str, Any], repeats: int, alone: float | None, seconds: float
+) -> None:
+    """Add the speed end to end: of one update, and of as many as the time allows."""
+    config, runs = fleet.config, len(fleet.seeds)
+    steps, flops = runs * config.steps_per_update, step_cost(network_spec(config.network), config).flops
+    rows: list[dict[str, Any]] = []
+
+    def tell(seconds_each: list[float]) -> None:
+        speed = steps / median(seconds_each)
+        result.update(
+            repeats=len(seconds_each),
+            steps_per_second=speed,
+            per_run=speed / runs,
+            loss=rows[-1]["loss"],
+            seconds={name: value for name, value in rows[-1].items() if name.startswith("seconds_")},
+            tflops=speed * flops / 1e12,
+            share_of_envpool=None if alone is None else speed / alone,
+            peak_device_gib=peak_memory(),
+        )
+
+    once = timed(lambda: rows.extend(fleet.advance_all()))
+    tell(once)
+    # Each of the three parts takes at most as long as a whole update, and once more to begin with.
+    allowed = max(1, int(min(repeats, seconds / (3 * once[0]) - 1)))
+    tell(timed(lambda: rows.extend(fleet.advance_all()), allowed))
+
+
+def _measure_parts(fleet: Fleet, result: dict[str, Any]) -> None:
+    """Add the speeds of update and policy alone."""
+    config = fleet.config
+    steps, repeats = len(fleet.seeds) * config.steps_per_update, result["repeats"]
+    update = steps / median(update_seconds(fleet, repeats))
+    result["update_per_second"] = update
+    result["update_tflops"] = update * config.epochs * training_flops(network_spec(config.network)) / 1e12
+    result["share_of_update"] = result["steps_per_second"] / update
+    result["policy_per_second"] = steps / median(policy_seconds(fleet, repeats))
 
 
 def peak_memory() -> float | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,9 @@ import pytest
 from benchmarks.accelerator import __main__ as command
 from benchmarks.accelerator import correctness, speed
 from benchmarks.accelerator.__main__ import main
-from benchmarks.accelerator.journal import Journal
+from benchmarks.accelerator.journal import Journal, OutOfTimeError
 from fls_jax.runs.checkpoints import load_params
+from tests.processes import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,8 +33,9 @@ def test_it_runs_on_a_cpu_and_leaves_a_trained_run(tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["--minutes", "1", "--out", str(tmp_path), "--rollout-length", "4"]
+    began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, "--parts", "machine", "training"],
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -45,6 +50,14 @@ def test_it_runs_on_a_cpu_and_leaves_a_trained_run(tmp_path):
     for size in ("8", "64", "128", "256"):
         row = results["envpool"][size]
         assert row.get("steps_per_second", 0) > 0 or "not_run" in row
+    # One compilation may outlast the limit, and so does the end of the training.
+    assert time.monotonic() - began < 60 + PATIENCE
+    assert results["correctness"]["reference"]
+    assert not [row for row in results["correctness"].values() if "error" in row]
+    for row in results["speed"].values():
+        assert row.keys() & {"seconds_to_first_update", "not_run"}, row
+    for row in results["pytorch"].values():
+        assert row.keys() & {"steps_per_second", "not_run", "error"}, row
     assert "training, Pong" in (tmp_path / "accelerator.log").read_text()
     row = results["training"]["Pong"]
     assert row["env_step"] > 0, row
@@ -71,6 +84,33 @@ def test_a_part_that_fails_or_has_no_time_costs_the_others_nothing(tmp_path):
     assert "Traceback" in (tmp_path / "accelerator.log").read_text()
 
 
+def test_what_outlasts_its_time_is_cut_off_and_the_rest_goes_on(tmp_path):
+    journal = Journal(tmp_path, minutes=0.02)
+    began = time.monotonic()
+    assert journal.measure("a", "slow", lambda: time.sleep(60), seconds=0) is None
+    assert time.monotonic() - began < 30
+    journal.kept = -60.0
+    assert journal.measure("b", "next", lambda: 1) == 1
+    assert journal.results["a"]["slow"] == {"not_run": "cut off after 1 s"}
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    journal.close()
+
+
+def test_a_case_that_is_cut_off_keeps_what_it_measured(monkeypatch):
+    def late(*_):
+        raise OutOfTimeError("cut off after 9 s")
+
+    case = speed.cases()[0]
+    small = replace(case.config, num_envs=2, rollout_length=4, minibatches=1, epochs=1, total_steps=800)
+    monkeypatch.setattr(speed, "_measure_parts", late)
+    row = speed.measure(replace(case, config=small), 3, alone=1000.0, seconds=0.0)
+    assert row["cut_off"] == "cut off after 9 s"
+    assert (row["repeats"], row["steps_per_second"] > 0) == (1, True)
+    monkeypatch.setattr(speed, "Fleet", late)
+    with pytest.raises(OutOfTimeError):
+        speed.measure(case, 3, alone=None)
+
+
 def test_the_comparisons_hold_on_a_cpu():
     """Against itself a CPU is exact for a network; the scanned update is another program than the stepped."""
     assert max(correctness.network_error("cnn_patch_fls").values()) < 1e-5
@@ -86,8 +126,6 @@ def test_cases_are_told_apart_by_name_and_can_be_trained():
 
 
 def test_a_case_is_measured(tmp_path):
-    from dataclasses import replace
-
     case = speed.cases()[0]
     small = replace(case.config, num_envs=2, rollout_length=4, minibatches=1, epochs=1, total_steps=800)
     row = speed.measure(replace(case, config=small), 1, alone=1000.0)
@@ -98,14 +136,15 @@ def test_a_case_is_measured(tmp_path):
 
 def test_the_yardstick_is_read_as_far_as_it_came(monkeypatch, tmp_path):
     """Its updates are read from its progress, so that one that is cut off by the time limit counts too."""
-    told = "update 1/7 (warm-up): 9.00 s, 114 steps/s\\nupdate 2/7: 4.00 s, 256 steps/s\\n"
+    first = "update 1/7 (warm-up): 9.00 s, 114 steps/s\\n"
+    told = first + "update 2/7: 4.00 s, 256 steps/s\\n"
     peer = tmp_path / "benchmarks" / "peers" / "pytorch_ppo.py"
     peer.parent.mkdir(parents=True)
     monkeypatch.setattr(command, "ROOT", tmp_path)
     for code, words in (
         (f"print('{told}', file=sys.stderr, flush=True); time.sleep(60)", None),
         ("sys.exit('no CUDA here')", "no CUDA here"),
-        ("pass", "no update after the first"),
+        ("pass", "not even its first update"),
     ):
         peer.write_text(f"import sys, time\n{code}")
         if words is None:
@@ -114,6 +153,12 @@ def test_the_yardstick_is_read_as_far_as_it_came(monkeypatch, tmp_path):
         else:
             with pytest.raises(RuntimeError, match=words):
                 command.pytorch("cnn", "cpu", 30.0)
+    peer.write_text(f"import sys, time\nprint('{first}', file=sys.stderr, flush=True); time.sleep(60)")
+    found = command.pytorch("cnn", "cpu", 5.0)
+    assert found == {
+        "seconds_of_warm_up": 9.0,
+        "not_run": "no update after the first, the warm-up, within 5 s",
+    }
 
 
 def test_parts_keep_to_their_share_and_the_last_is_begun(tmp_path, monkeypatch):
