@@ -56,8 +56,8 @@ def report(
             with atari_head, gaze passes.
         games: whole games in each evaluation that is made.
 
-    Returns an empty list if a signal stopped --make. Raises UserError for errors that the user can
-    correct.
+    Returns an empty list if a signal stopped it; what --make has made is kept. Raises UserError for errors
+    that the user can correct.
     """
     settings = Settings(steps, seed, greedy, tuple(methods), tuple(targets))
     _check(out, settings, games)
@@ -66,7 +66,7 @@ def report(
     if make:
         try:
             problems = make_missing(read_sources(runs).runs, games, atari_head)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):
             print("Stopped before the report; the same command goes on from there.")
             return []
     sources = read_sources(runs, records)
@@ -79,6 +79,9 @@ def report(
         if out.suffix.lower() == ".html":
             return [job.write(sources, out)]
         return job.write_site(out)
+    except KeyboardInterrupt:
+        print(f"Stopped; {out} is not written. The same command records the clips anew.")
+        return []
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out.") from error
 

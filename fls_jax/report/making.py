@@ -74,7 +74,7 @@ def _missing(run: Source, agent: Agent, games: int, atari_head: Path | None) -> 
             _until_stopped, compare, [run.path], methods, frames=FRAMES, faithful=FAITHFUL
         )
     if atari_head and not any(each["env_step"] == step for each in run.gaze):
-        found["a gaze pass"] = partial(gaze, [run.path], atari_head, protocol="aligned")
+        found["a gaze pass"] = partial(_until_stopped, gaze, [run.path], atari_head, protocol="aligned")
     return found
 
 
@@ -92,7 +92,7 @@ def evaluation_settings(run_dir: Path, agent: Agent, games: int) -> EvaluationSe
 
 
 def _until_stopped(make: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Call `make`, which returns None after a signal."""
+    """Call `make`, which returns nothing (None or an empty list) after a signal."""
     if not make(*arguments, **options):
         raise Stopped
 

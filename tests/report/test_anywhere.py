@@ -40,6 +40,21 @@ def test_hostile_names_do_nothing(window, tmp_path):
     assert window.run("return document.documentElement.scrollWidth") == 390
 
 
+def test_what_was_not_recorded_is_said(window, shown, tmp_path):
+    """A page of an agent without a record of training, measurements or clips; the other page has some."""
+    folder = write_agent(tmp_path / "run", "cnn", [1, 2])
+    (folder / "metrics.jsonl").unlink()
+    (path,) = report([folder], tmp_path / "r.html", steps=0)
+    note = "return document.querySelector('#measurements > .note').textContent"
+    assert "Not measured: attention replaced, saliency methods." in shown.run(note)
+    curve = "return document.querySelector('#overview').textContent.includes('No learning curve')"
+    assert not shown.run(curve)
+    window.open(path)
+    assert "Not measured: gaze of people, attention replaced, saliency methods." in window.run(note)
+    assert window.run(curve)
+    assert window.console() == []
+
+
 def test_an_index_leads_to_its_pages(window, tmp_path):
     write_agent(tmp_path / "runs/a", "cnn", [1, 2])
     write_agent(tmp_path / "runs/b", "cnn", [1, 2], game="Pong")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
 from fls_jax.agent import load_agent
+from fls_jax.benchmark.comparison import Comparison
 from fls_jax.errors import UserError
 from fls_jax.evaluation import attention_use
+from fls_jax.evaluation.job import _Job
+from fls_jax.gaze import job as gaze_job
 from fls_jax.report import making
 from fls_jax.report.job import report
-from fls_jax.report.making import Stopped, evaluation_settings, make_missing
+from fls_jax.report.making import evaluation_settings, make_missing
 from fls_jax.report.sources import read_sources
 from tests.atari_head.synthetic import make_trial, write_v1
 from tests.report.conftest import document_of
@@ -88,10 +93,46 @@ def test_what_fails_is_named_and_the_rest_is_made(folder, quick, monkeypatch):
     assert missing(folder) == ["an evaluation", "replaced attention"]
 
 
-def test_a_signal_ends_it_before_the_report(folder, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(making, "evaluate", lambda *_, **__: None)  # as after a signal
-    with pytest.raises(Stopped):
-        make_missing(read_sources([folder]).runs, 2, None)
-    assert report([folder], tmp_path / "r.html", make=True, games=2) == []
-    assert not (tmp_path / "r.html").exists()
-    assert "the same command goes on" in capsys.readouterr().out
+STAGES = (
+    (_Job, "play_round"), (attention_use, "frames_of_play"), (Comparison, "run"), (gaze_job, "score_run"),
+)  # fmt: skip
+
+
+def test_ctrl_c_in_any_stage_keeps_what_is_made_and_the_same_call_goes_on(
+    folder, quick, monkeypatch, tmp_path, capsys
+):
+    data = write_v1(tmp_path / "head", [make_trial(7)], unpacked=True)
+    arguments = {"steps": 0, "make": True, "games": 2, "atari_head": data}
+    left = missing(folder, atari_head=data)
+    for place, name in STAGES:
+        with monkeypatch.context() as patched:
+            work = getattr(place, name)
+
+            def interrupted(*args, work=work, **kwargs):
+                os.kill(os.getpid(), signal.SIGINT)
+                return work(*args, **kwargs)
+
+            patched.setattr(place, name, interrupted)
+            assert report([folder], tmp_path / "r.html", **arguments) == []
+        said = capsys.readouterr().out
+        assert said.count("missing and made now") == 1, "nothing is begun after the signal"
+        assert said.endswith("Stopped before the report; the same command goes on from there.\n")
+        assert missing(folder, atari_head=data) == left
+        assert not (tmp_path / "r.html").exists()
+        (run,) = read_sources([folder]).runs
+        making._missing(run, load_agent(folder), 2, data)[left.pop(0)]()
+    assert report([folder], tmp_path / "r.html", **arguments) == [tmp_path / "r.html"]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("make_missing", "Stopped before the report"), ("_Job.load", "is not written")],
+)
+def test_ctrl_c_between_the_stages_and_in_the_clips(folder, place, words, monkeypatch, tmp_path, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"fls_jax.report.job.{place}", interrupt)
+    assert report([folder], tmp_path / "r.html", make=place == "make_missing") == []
+    assert words in capsys.readouterr().out
+    assert list(tmp_path.glob("*.html*")) == []

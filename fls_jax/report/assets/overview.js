@@ -11,18 +11,25 @@ export function overview(report) {
     h("h2", { id: "overview-title" }, "Overview"),
     (report.sentences ?? []).map((sentence) => h("p", {}, sentence)),
     h("div", { class: "charts" }, games(report).map((game) => curves(report, game))),
+    report.curves.length ? null : h("p", { class: "note" }, "No learning curve: no record of a finished game is at hand."),
     report.tables.filter((table) => table.place === "overview").map(sortableTable),
   );
 }
 
-/** Tables that have a section of their own: gaze, replacement, saliency. */
+const MEASURED = { gaze: "gaze of people", replacement: "attention replaced", saliency: "saliency methods" };
+
+/** Tables that have a section of their own: gaze, replacement, saliency; and which of them are missing. */
 export function measurements(report) {
   const tables = report.tables.filter((table) => table.place === "measurements");
-  if (!tables.length) return null;
+  const missing = Object.keys(MEASURED).filter((kind) => !tables.some(({ id }) => id.split("-")[0] === kind));
   return h(
     "section", { id: "measurements", "aria-labelledby": "measurements-title" },
     h("h2", { id: "measurements-title" }, "Measurements of the maps"),
     tables.map(sortableTable),
+    missing.length
+      ? h("p", { class: "note" }, `Not measured: ${missing.map((kind) => MEASURED[kind]).join(", ")}. `,
+        h("code", {}, "fls report --make"), " measures what the agents allow; the gaze needs ", h("code", {}, "--atari-head"), ".")
+      : null,
   );
 }
 
