@@ -106,7 +106,7 @@ lowest: setup ## Core tests with the lowest versions that pyproject.toml allows,
 	  -o .venv-lowest.txt
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-lowest
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest.txt -e . --no-deps
-	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex hypothesis
 	@.venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
 
 bare: ## Training, evaluation and a benchmark with the newest libraries, without optional ones [PYTHON=python3.12]

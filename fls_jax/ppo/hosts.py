@@ -1,7 +1,7 @@
-"""Several processes that train together: arrays joined across them, and what they tell each other.
+"""Several processes that train together: arrays joined across them, and messages between them.
 
-Each plays its own share of the environments with its own devices; what every process has a part of is joined
-to arrays over the devices of all. With a single process everything here gives back what it was given.
+Each process plays its own share of the environments with its own devices. Their parts are joined to arrays
+over the devices of all processes. With a single process every function here returns its argument.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SMALLEST = 1024  # bytes of a message; sizes are powers of two, so that little 
 class Hosts:
     """The processes of this training, each with as many devices as `placement` has here.
 
-    index, count: which process this is, and how many there are. mesh: all devices, the processes' in turn.
+    index, count: the number of this process, and of all. mesh: all devices, process by process.
     """
 
     def __init__(self, placement: Placement) -> None:
@@ -46,19 +46,19 @@ class Hosts:
         return self.mesh.size
 
     def lift(self, tree: Any) -> Any:
-        """Arrays that every process has in full, the same, as arrays on all devices."""
+        """Equal arrays that every process has in full, as arrays on all devices."""
         if self.count == 1:
             return tree
         return jax.tree.map(lambda x: self._join(self._here.replicate(x), PartitionSpec()), tree)
 
     def own(self, tree: Any) -> Any:
-        """`lift` undone: arrays on all devices as this process's own, without a copy."""
+        """The inverse of `lift`: arrays on all devices as this process's own, without a copy."""
         if self.count == 1:
             return tree
         return jax.tree.map(self._own, tree)
 
     def join(self, trajectory: Trajectory) -> Trajectory:
-        """Every process's [T, N / count, ...] as [T, N, ...], the processes' environments in turn."""
+        """Join each process's [T, N / count, ...] to [T, N, ...], process by process."""
         if self.count == 1:
             return trajectory
         wait_for_all()  # the update follows
@@ -85,7 +85,7 @@ class Hosts:
 
 
 def exchange(payload: bytes) -> list[bytes]:
-    """What every process has to tell, process by process; all must call this together."""
+    """The payloads of all processes, in their order; all must call this together."""
     if jax.process_count() == 1:
         return [payload]
     wait_for_all()
@@ -98,7 +98,7 @@ def exchange(payload: bytes) -> list[bytes]:
 
 
 def in_any_process(flag: bool) -> bool:
-    """Whether it is so in any process; all must call this together."""
+    """Whether the flag is true in any process; all must call this together."""
     if jax.process_count() == 1:
         return flag
     wait_for_all()
@@ -106,7 +106,7 @@ def in_any_process(flag: bool) -> bool:
 
 
 def share(num_envs: int) -> int:
-    """Environments of each process; UserError where they do not divide among the processes."""
+    """Environments of each process. Raises UserError if they do not divide among the processes."""
     count = jax.process_count()
     if num_envs % count:
         raise UserError(

@@ -28,9 +28,9 @@ _meetings = itertools.count()
 def connect(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
     """Make this process one of several, or do nothing.
 
-    coordinator, processes, process_id: host:port of process 0, how many there are, which this is. All None:
-    as Slurm says, where `srun` has started several tasks; else this process trains alone.
-    Raises UserError for arguments that do not go together, and where the others do not come.
+    coordinator, processes, process_id: host:port of process 0, the number of processes, the number of this
+    one. All None: Slurm's values if `srun` has started several tasks; otherwise this process trains alone.
+    Raises UserError if the arguments do not fit together, or if the other processes do not connect.
     """
     given = (coordinator, processes, process_id)
     if given == (None, None, None):
@@ -40,8 +40,8 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
         _check(coordinator, processes, process_id)
     jax.config.update("jax_enable_preemption_service", False)  # we look after signals ourselves
     logging.getLogger("jax._src.distributed").setLevel(logging.CRITICAL)
-    # JAX's own answer to a process that is gone is to abort with a stack of C++. Some versions cannot call
-    # Python instead and abort as well, in a thread of theirs, where only a handler of C is heard.
+    # If a process is gone, JAX by default aborts with a C++ stack. Some versions cannot call Python instead
+    # and abort as well, in a thread of their own, where only a handler in C runs.
     ctypes.CDLL(None).signal(int(signal.SIGABRT), _aborted)
     try:
         with _told_of_lost_processes():
@@ -63,10 +63,10 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
 
 
 def wait_for_all() -> None:
-    """Until every process is here; nothing where there is one.
+    """Wait until every process has called this; a single process does not wait.
 
-    To be called before what computes across processes: on CPUs that gives up on one that is half a minute
-    late, as it may be where it still compiles. Raises JaxRuntimeError where one does not come.
+    Call this before any computation across processes: on CPUs it fails if one of them is half a minute late,
+    for example because it still compiles. Raises JaxRuntimeError if a process does not come.
     """
     client = distributed.global_state.client
     if client is not None:
@@ -74,10 +74,10 @@ def wait_for_all() -> None:
 
 
 def end_lost(reason: str) -> None:
-    """Say that another process is gone and end this one at once: waiting for anything would hang."""
+    """Print that another process is gone and end this one at once; waiting for anything would hang."""
     text = (
-        f"fls: Another process of this training has ended ({reason[:200]}): start all of them again, they go "
-        "on from the last complete checkpoint.\n"
+        f"fls: Another process of this training has ended ({reason[:200]}): start all of them again; they "
+        "resume from the last complete checkpoint.\n"
     )
     os.write(2, text.encode())
     os._exit(2)

@@ -1,4 +1,4 @@
-"""A training of several processes: process 0 alone writes, all stop together, none waits for a lost one."""
+"""A training of several processes. Process 0 writes, all stop together, and none waits for a lost one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fls_jax.runs.folder import RunFolder, open_run
 
 
 def check_alike(config: TrainConfig) -> None:
-    """UserError in every process where their configurations differ: they could not compute together."""
+    """Raise UserError in every process if their configurations differ: they could not compute together."""
     settings = [json.loads(told) for told in exchange(json.dumps(config.to_json()).encode())]
     for process, others in enumerate(settings):
         for name, value in settings[0].items():
@@ -33,7 +33,7 @@ def check_alike(config: TrainConfig) -> None:
 
 
 def leads() -> bool:
-    """Whether this process writes what there is to write; one that trains alone does."""
+    """Whether this process writes files: process 0, or one that trains alone."""
     return jax.process_index() == 0
 
 
@@ -60,7 +60,7 @@ def shared_run(path: Path, fresh: bool) -> Generator[RunFolder]:
 
 @contextlib.contextmanager
 def _ending_at_once() -> Generator[None]:
-    """An error ends the process there and then: waiting for the others, which may be gone, would hang."""
+    """An error in the block ends the process at once; waiting for processes that may be gone would hang."""
     try:
         yield
     except UserError as error:
