@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import typing
+from typing import runtime_checkable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from fls_jax.atari.pool import AtariPool
 
 
 @runtime_checkable
-class EvaluationPool(Protocol):
+class EvaluationPool(typing.Protocol):
     """N games, stepped by environment number."""
 
     num_actions: int

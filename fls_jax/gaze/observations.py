@@ -21,8 +21,8 @@ import numpy as np
 from fls_jax.atari_head.dataset import Trial
 from fls_jax.atari_head.pictures import INPUT, SCREEN, decode_png, preprocess
 from fls_jax.atari_head.trial import TrialData, TrialReport, read_trial
+from fls_jax.saliency.projection import Protocol
 
-Protocol = Literal["aligned", "paper"]
 Preprocessing = Literal["envpool", "baselines"]
 Space = Literal["screen", "input"]
 

@@ -6,8 +6,9 @@ pools play.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, runtime_checkable
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ from fls_jax.types import EnvStep, Params, Trajectory
 
 
 @runtime_checkable
-class Pool(Protocol):
+class Pool(typing.Protocol):
     """Environments that are stepped together, with the interface of AtariPool."""
 
     num_envs: int

@@ -6,9 +6,10 @@ Both forms do the arithmetic of single runs, but may sum in another order.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from fls_jax.types import NetworkOutput, Params, Trajectory
 
 
 @runtime_checkable
-class Lanes(Protocol):
+class Lanes(typing.Protocol):
     """S runs on a device. N: the environments of one run, or of one group of them."""
 
     def join(self, trees: Sequence[Any]) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from fls_jax.ppo.rollout import join_observations
 
 
 @runtime_checkable
-class RolloutStore(Protocol):
+class RolloutStore(typing.Protocol):
     """Stores the observations of one rollout, step by step, and within a step group by group."""
 
     def add(self, observations: np.ndarray) -> Array:
