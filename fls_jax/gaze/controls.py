@@ -21,7 +21,8 @@ from fls_jax.saliency.projection import interpolation, project
 
 MODEL = "model"
 UNTRAINED = "untrained"
-CONTROLS = ("uniform", "centre", "other_trials", "frame_difference", "random", UNTRAINED)
+OTHER_TRIALS, OTHER_HUMANS = "other_trials", "other_humans"
+CONTROLS = ("uniform", "centre", OTHER_TRIALS, OTHER_HUMANS, "frame_difference", "random", UNTRAINED)
 """In the order of every table. `untrained` is the network itself with fresh random weights."""
 
 
@@ -71,9 +72,9 @@ def centre_map(space: Space) -> np.ndarray:
 
 
 def gaze_map(counts: np.ndarray, space: Space) -> np.ndarray:
-    """`other_trials`: the gaze samples of the game's other trials, pooled and blurred: float32 [H, W].
+    """`other_trials`, `other_humans`: gaze that is not of this trial, pooled and blurred: float32 [H, W].
 
-    counts: [H, W], the number of samples at each pixel. The blur is that of the fixations.
+    counts: [H, W], the samples at each pixel (see game_gaze.py). The blur is that of the fixations.
     """
     return np.asarray(blur_fixations(counts, SIGMA[space]))
 

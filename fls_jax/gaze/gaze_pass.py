@@ -137,7 +137,7 @@ class _Pass:
             preprocessing=self.preprocessing,
             space=self.settings.space,
         )
-        others = self.gaze.without(trial.id) if self.gaze else None
+        others = self.gaze.of_others(trial.id) if self.gaze else {}
         with ProgressDisplay(title, observations.asked, "reading ...") as progress:
             # 2. Score: two passes over the pictures (gaze/trial_pass.py).
             scores = self.scoring.score(observations, trial.id, others, self.shown_by(progress))
@@ -161,11 +161,7 @@ class _Pass:
             "observations": len(scores.frames),
             "problems": report.problems(),
             "report": asdict(report),
-            "notes": {
-                name: note
-                for name in self.scoring.maps
-                if (note := self.scoring.note(name, others is not None))
-            },
+            "notes": {name: note for name in self.scoring.maps if (note := self.scoring.note(name, others))},
             "largest_saliency": scores.peak,
             "seconds": round(seconds, 3),
             "commit": commit(),

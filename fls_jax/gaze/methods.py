@@ -8,7 +8,7 @@ import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.errors import UserError
-from fls_jax.gaze.controls import CONTROLS
+from fls_jax.gaze.controls import CONTROLS, UNTRAINED
 from fls_jax.saliency import METHODS
 from fls_jax.saliency.methods import find_method, mass_of
 
@@ -36,6 +36,11 @@ def posthoc(names: Sequence[str]) -> tuple[str, ...]:
             )
     chosen = METHODS if ALL in names else dict.fromkeys(names)
     return tuple(name for name in chosen if name not in (*_SCORED_ANYWAY, _OF_A_WHOLE_CLIP))
+
+
+def untrained_name(method: str) -> str:
+    """The name of a method's map on the same network with fresh weights."""
+    return f"{method} {UNTRAINED}"
 
 
 def method_maps(agent: Agent, stacks: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:

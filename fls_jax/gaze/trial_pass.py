@@ -7,7 +7,7 @@ one batch of maps at a time. The control for motion needs the pictures, which ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from fls_jax.agent import Agent
 from fls_jax.gaze.controls import (
     CONTROLS,
     MODEL,
+    OTHER_HUMANS,
+    OTHER_TRIALS,
     UNTRAINED,
     centre_map,
     frame_differences,
@@ -29,7 +31,7 @@ from fls_jax.gaze.controls import (
     random_maps,
     uniform_map,
 )
-from fls_jax.gaze.methods import method_maps
+from fls_jax.gaze.methods import method_maps, untrained_name
 from fls_jax.gaze.observations import Protocol, Space, TrialObservations, map_shape
 from fls_jax.gaze.scoring import METRICS, FrameKeys, draw_other_frames, frame_keys, score_maps
 from fls_jax.metrics import smoothed_density
@@ -40,6 +42,7 @@ _SCORED_AT_ONCE = {"cpu": 16}  # fits into a CPU's cache; larger on accelerators
 _SCORED_AT_ONCE_ELSEWHERE = 128
 
 Advance = Callable[[int], object]
+_FROM_OTHERS = {OTHER_TRIALS: "no other trial", OTHER_HUMANS: "no other player"}
 
 
 class Stopped(Exception):  # noqa: N818
@@ -79,7 +82,8 @@ class TrialPass:
         protocol: the geometry with which attention is drawn, and the negatives of shuffled AUC.
         space: of maps and fixations, `screen` or `input`.
         controls: also score the controls, not only the model's map.
-        methods: saliency methods to score as well, as `gaze.methods.posthoc` gives them.
+        methods: saliency methods to score as well, as `gaze.methods.posthoc` gives them; with `controls` also
+            on the untrained network.
 
     Attributes:
         maps: names of the maps that are scored, in order.
@@ -93,31 +97,31 @@ class TrialPass:
         controls: bool = True,
         methods: tuple[str, ...] = (),
     ) -> None:
-        self.maps: tuple[str, ...] = (MODEL, *methods, *(CONTROLS if controls else ()))
+        fresh = tuple(map(untrained_name, methods)) if controls else ()
+        self.maps: tuple[str, ...] = (MODEL, *methods, *fresh, *(CONTROLS if controls else ()))
         self._agent, self._methods = agent, methods
+        self._untrained = agent.untrained(agent.config.seed) if controls else None
         self._spec, self._protocol, self._space = agent.spec, protocol, space
         self._agents: dict[str, Agent] = {}
         if agent.spec.attention is not None:
-            self._agents = {MODEL: agent} | (
-                {UNTRAINED: agent.untrained(agent.config.seed)} if controls else {}
-            )
+            self._agents = {MODEL: agent} | ({UNTRAINED: self._untrained} if self._untrained else {})
         centre = centre_map(space)
         self._fixed = (
             {"uniform": uniform_map(agent.spec, protocol, space), "centre": centre} if controls else {}
         )
         self._baseline = np.asarray(smoothed_density(centre[None])[0])
 
-    def note(self, name: str, has_others: bool) -> str | None:
-        """Why there is no map of this name; None if there is one."""
+    def note(self, name: str, others: Container[str]) -> str | None:
+        """Why there is no map of this name; None if there is one. others: controls from others' gaze."""
         if name in (MODEL, UNTRAINED) and name not in self._agents:
             return "no map"
-        return "no other trial" if name == "other_trials" and not has_others else None
+        return _FROM_OTHERS.get(name) if name not in others else None
 
     def score(
         self,
         observations: TrialObservations,
         trial: int,
-        others: np.ndarray | None = None,
+        others: dict[str, np.ndarray] | None = None,
         advance: Advance = lambda steps: None,
     ) -> TrialScores:
         """Scores of every observation of the trial.
@@ -125,18 +129,17 @@ class TrialPass:
         Args:
             observations: the trial, opened with this pass's protocol and space.
             trial: its number, which seeds the random numbers.
-            others: gaze counts [H, W] of the game's other trials, None if there are none.
+            others: gaze [H, W] that is not of this trial, for `other_trials` and `other_humans`; what is
+                missing is not scored.
             advance: called in both passes with the number of observations done since the last call.
         """
         # First pass: attention of all observations, and its maximum.
         attended = self.attend(observations, advance)
         # Which maps exist in this trial. Some controls are the same for all of its observations.
-        fixed = (
-            self._fixed
-            if others is None or not self._fixed
-            else self._fixed | {"other_trials": gaze_map(others, self._space)}
-        )
-        names = [name for name in self.maps if self.note(name, "other_trials" in fixed) is None]
+        fixed = dict(self._fixed)
+        if fixed:
+            fixed |= {name: gaze_map(counts, self._space) for name, counts in (others or {}).items()}
+        names = [name for name in self.maps if self.note(name, fixed) is None]
         # Second pass: draw and score all maps, batch by batch; maps that do not exist stay NaN.
         values = np.full((len(attended.frames), len(self.maps), len(METRICS)), np.nan, np.float32)
         columns = [self.maps.index(name) for name in names]
@@ -191,7 +194,7 @@ class TrialPass:
                 {name: _padded(maps[own], size) for name, maps in attended.attention.items()},
                 {name: np.float32(peak or 1) for name, peak in attended.peaks.items()},
                 constants,
-                {} if stack is None else method_maps(self._agent, stack, self._methods),
+                {} if stack is None else self._posthoc(stack),
                 stack if moving else None,
                 _padded(fixations, size),
                 _padded(negatives.of(own, fixations, keys.others), size),
@@ -204,6 +207,14 @@ class TrialPass:
             pending = start, len(own), scores
         if pending is not None:
             yield pending[0], np.asarray(pending[2])[:, : pending[1]]
+
+    def _posthoc(self, stacks: np.ndarray) -> dict[str, np.ndarray]:
+        """The maps of all methods of observations, by name, of the agent and of the untrained network."""
+        maps = method_maps(self._agent, stacks, self._methods)
+        if self._untrained is not None:
+            fresh = method_maps(self._untrained, stacks, self._methods)
+            maps |= {untrained_name(name): each for name, each in fresh.items()}
+        return maps
 
 
 class Negatives:

@@ -15,9 +15,9 @@ from tests.run_folders import write_run
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """A data set of two unpacked trials, and an agent of their game with the oracle's parameters."""
+    """Two unpacked trials of two players, and an agent of their game with the oracle's parameters."""
     home = tmp_path_factory.mktemp("gaze_pass")
-    trials = [make_trial(7, 45), make_trial(9, 62)]
+    trials = [make_trial(7, 45), make_trial(9, 62, subject="KM")]
     write_v1(home / "data", trials, unpacked=True)
     parameters = write_run(home / "run", NETWORK, "MsPacman")
     return SimpleNamespace(data=home / "data", run=home / "run", parameters=parameters, trials=trials)

@@ -16,6 +16,7 @@ from fls_jax.process.interruption import StopFlag
 
 MAPS = ("model", *CONTROLS)
 NETWORK = "cnn_sparse_fls"
+NO_OTHERS = {"other_trials": "no other trial", "other_humans": "no other player"}
 
 
 def score(run, data, fresh=False, stop=None, **settings):

@@ -16,7 +16,7 @@ from fls_jax.agent import load_agent
 from fls_jax.gaze.controls import random_maps
 from fls_jax.gaze.scoring import METRICS, draw_other_frames, frame_keys
 from tests.gaze import oracle
-from tests.gaze.passes import MAPS, NETWORK, read, score
+from tests.gaze.passes import MAPS, NETWORK, NO_OTHERS, read, score
 from tests.oracles import networks
 
 CLIP = os.environ.get("ATARI_HEAD_CLIP")
@@ -50,6 +50,7 @@ def oracle_maps(home, trial, theirs):
         "uniform": np.stack([oracle.uniform(theirs)] * n),
         "centre": np.stack([oracle.centre(theirs.space)] * n),
         "other_trials": np.stack([density / density.max()] * n),
+        "other_humans": np.stack([density / density.max()] * n),  # the other trial is the other player's
         "frame_difference": theirs.place(difference),
         "random": np.asarray(random_maps(keys, theirs.space)),
         "untrained": theirs.network_maps(untrained, geometry),
@@ -148,7 +149,7 @@ def test_the_real_clip(home, run, tmp_path, protocol):
         "metadata_release": "v4",
     }
     assert summary["citation"].endswith("zenodo.3451402")  # whose metadata it has
-    assert summary["notes"] == {"other_trials": "no other trial"}
+    assert summary["notes"] == NO_OTHERS
     frames = read(run, f"{protocol}-screen").frames.set_index(["frame", "map"])
     archive = next(Path(CLIP).glob("*.tar.bz2"))
     pictures = tmp_path / "png"

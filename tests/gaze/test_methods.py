@@ -44,10 +44,13 @@ def test_scores_are_those_of_the_methods_maps(home, run):
         home / "data" / trial.stem, home / "data" / f"{trial.stem}.txt", "aligned", "screen"
     )
     table = pd.read_csv(home / run / "gaze/aligned-screen/frames.csv").set_index(["frame", "map"])
-    assert table.index.unique("map").tolist() == ["model", *SCORED, *CONTROLS]
-    stacks = theirs.stacks()
-    for name in SCORED:
-        maps = theirs.place(np.abs(load_agent(home / run).saliency(stacks, name)))
+    fresh = [f"{name} untrained" for name in SCORED]
+    assert table.index.unique("map").tolist() == ["model", *SCORED, *fresh, *CONTROLS]
+    stacks, agent = theirs.stacks(), load_agent(home / run)
+    for name in (*SCORED, *fresh):
+        method, _, untrained = name.partition(" ")
+        explained = agent.untrained() if untrained else agent
+        maps = theirs.place(np.abs(explained.saliency(stacks, method)))
         for k in (0, 4, 9):
             expected = theirs.score(maps[k], theirs.frames[k], None)
             row = table.loc[(theirs.frames[k], name)]
@@ -71,7 +74,10 @@ def test_the_study_has_a_row_for_each_method_of_each_network(home):
     lines = (home / "study" / "study.md").read_text().splitlines()
     maps = [line.split("|")[2].strip() for line in lines if line.startswith("| ")]
     place = maps.index("grad_cam")
-    assert maps[place - 2 : place + 3] == ["model", "gradient_x_input", "grad_cam", "uniform", "untrained"]
+    assert maps[place - 2 : place + 5] == [
+        "model", "gradient_x_input", "grad_cam", "gradient_x_input untrained", "grad_cam untrained",
+        "uniform", "untrained",
+    ]  # fmt: skip
 
 
 def test_what_is_scored_anyway_is_not_scored_twice():

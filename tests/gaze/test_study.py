@@ -118,7 +118,7 @@ def test_the_papers_layout(summaries):
     assert next(row for row in rows if row[0] == "cnn")[column] == "no map (0%)"
     assert rows[rows.index(ours) + 1][1] == "uniform"
     assert [row[1] for row in rows if row[0] == "any network"] == [
-        "centre", "other_trials", "frame_difference", "random",
+        "centre", "other_trials", "other_humans", "frame_difference", "random",
     ]  # fmt: skip
     assert "paper" not in Layout(study_table(run_table(summaries)), "kl_smoothed").header
 

@@ -7,20 +7,54 @@ import pandas as pd
 import pytest
 
 from experiments.commands.gaze_table import gaze_table
+from fls_jax.atari_head.dataset import open_dataset
 from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.errors import UserError
+from fls_jax.gaze.game_gaze import GameGaze
 from fls_jax.gaze.scoring import METRICS
 from fls_jax.gaze.tables import DEAD_ATTENTION, print_summary
 from tests.atari_head.synthetic import make_trial, write_v1, write_v4
-from tests.gaze.passes import NETWORK, read, score
+from tests.gaze.passes import NETWORK, NO_OTHERS, read, score
 from tests.oracles import networks
 from tests.run_folders import add_checkpoint, write_run
 
 
 def test_one_trial_has_no_other_trials(home, run, tmp_path):
     summary = score(run, write_v1(tmp_path / "one", [home.trials[0]]))
-    assert summary["notes"] == {"other_trials": "no other trial"}
-    assert read(run).frames.query("map == 'other_trials'")[list(METRICS)].isna().all(axis=None)
+    assert summary["notes"] == NO_OTHERS
+    rows = read(run).frames.query("map == 'other_trials' or map == 'other_humans'")
+    assert rows[list(METRICS)].isna().all(axis=None)
+
+
+def test_two_trials_of_one_player_have_no_other_humans(home, run, tmp_path, capsys):
+    trials = [home.trials[0], make_trial(9, 62)]
+    summary = score(run, write_v1(tmp_path / "one", trials), trials=(7,))
+    assert summary["notes"] == {"other_humans": "no other player"}
+    assert summary["scores"]["other_trials"]["nss"]["coverage"] > 0
+    print_summary(summary)
+    assert "no other player" in capsys.readouterr().out
+
+
+def test_the_gaze_of_other_players_leaves_out_all_trials_of_the_own(tmp_path):
+    """Three players: each of the others counts the same, however many trials and samples are theirs."""
+    trials = [
+        make_trial(1, 20), make_trial(2, 30, subject="KM"), make_trial(3, 45, subject="KM"),
+        make_trial(4, 10, subject="AJ"),
+    ]  # fmt: skip
+    found = GameGaze(open_dataset(write_v1(tmp_path, trials)).select("MsPacman"), "input")
+    assert found.players == {1: "RZ", 2: "KM", 3: "KM", 4: "AJ"}
+    for trial in trials:
+        shares = []
+        for player in {"RZ", "KM", "AJ"} - {trial.subject}:
+            counts = np.zeros((84, 84))
+            for other in trials:
+                for x, y in (xy for samples in other.gaze for xy in samples or [] if other.subject == player):
+                    row, column = round(y / 210 * 84), round(x / 160 * 84)
+                    if 0 <= row < 84 and 0 <= column < 84:
+                        counts[row, column] += 1
+            shares.append(counts / counts.sum())
+        np.testing.assert_allclose(found.of_other_players(trial.id), np.mean(shares, axis=0), atol=1e-12)
+    assert found.of_other_players(5) is None
 
 
 def test_other_trials_count_whether_they_are_scored_or_not(home, run):
