@@ -24,6 +24,7 @@ from fls_jax.benchmark.scores import (
     Values,
     faithfulness_scores,
     object_scores,
+    ranking_of,
     replacement_scores,
     shape_scores,
     steadiness_scores,
@@ -153,7 +154,8 @@ class Comparison:
                 whole = agent.question(self.frames.observations, (target,))
                 values["completeness_gap"] = completeness_gaps(whole, each[None])[0]
             if target == self.acted:
-                faithful, curves = faithfulness_scores(self.question, each, self.faithful)
+                ranked = ranking_of(each, METHODS[method].family)
+                faithful, curves = faithfulness_scores(self.question, ranked, self.faithful)
                 values |= faithful
                 measured.curves.update(curves)
                 values |= self._sanity(method, target, each) if trained else {}
@@ -232,9 +234,10 @@ class Comparison:
 
     @cached_property
     def erased_things(self) -> list[Any]:
-        """The objects of those frames."""
+        """The objects of those frames that can be erased."""
         chosen = set(self.faithful.tolist())
-        return [thing for thing in self.things if thing.frame in chosen]
+        some = [thing for thing in self.things if thing.frame in chosen]
+        return erasure.erasable(self.frames.observations, some)
 
     @cached_property
     def effects(self) -> erasure.Effects:

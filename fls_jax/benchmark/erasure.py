@@ -27,6 +27,15 @@ class Effects(NamedTuple):
     value: np.ndarray
 
 
+def erasable(observations: np.ndarray, things: list[Thing]) -> list[Thing]:
+    """The objects that differ from the background somewhere: the others cannot be painted over with it.
+
+    Most bricks, or pellets, are in the background themselves, because they are there most of the time.
+    """
+    differs = (observations != background(observations)[None]).any(axis=-1)
+    return [thing for thing in things if differs[thing.frame][thing.mask].any()]
+
+
 def erase(question: Question, things: list[Thing]) -> Effects:
     """Replace each of n objects with the background, in all four frames, one object at a time."""
     behind = background(question.observations)

@@ -25,6 +25,8 @@ FILLS = ("black", "blurred", "background")
 DIRECTIONS = ("insertion", "deletion")
 OUTPUTS = ("probability", "margin", "kl")
 TIE_DRAWS = 3
+TIED = 0.01
+"""Share of a map's pixels that must tie for several orders to be drawn: any noise in float32 has a few."""
 
 
 class Curves(NamedTuple):
@@ -48,10 +50,10 @@ def all_curves(question: Question, maps: np.ndarray, key: int = 0) -> dict[str, 
     """Curves of maps [B, H, W]: float [B, S + 1] by `<direction>_<fill>_<output>`.
 
     The question's first target gives the action of each frame. Tied pixels are ordered at random, not by
-    their index; the curves are means over three such orders. Lower is better for deletion's probability and
-    margin and for insertion's kl, higher for the others.
+    their index; if more than 1 % of a map's pixels tie, the curves are means over three such orders. Lower is
+    better for deletion's probability and margin and for insertion's kl, higher for the others.
     """
-    ties = any(len(np.unique(each)) < each.size for each in maps)
+    ties = any(len(np.unique(each)) < (1 - TIED) * each.size for each in maps)
     draws = [_of_order(question, random_ranks(maps, key + n)) for n in range(TIE_DRAWS if ties else 1)]
     return {name: np.mean([draw[name] for draw in draws], axis=0) for name in draws[0]}
 

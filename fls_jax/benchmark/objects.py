@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -82,6 +83,14 @@ def box_mask(box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
+@lru_cache(maxsize=1024)
+def _mask_of(boxes: tuple[tuple[float, ...], ...], shape: tuple[int, int]) -> np.ndarray:
+    """The union of boxes' masks. What stands still, as bricks do, is one array on all frames."""
+    mask = np.logical_or.reduce([box_mask(np.array(box), shape) for box in boxes])
+    mask.flags.writeable = False
+    return mask
+
+
 def _from_memory(game: str, ram: np.ndarray, shape: tuple[int, ...]) -> list[Thing]:
     things = []
     rows, columns = shape
@@ -89,8 +98,7 @@ def _from_memory(game: str, ram: np.ndarray, shape: tuple[int, ...]) -> list[Thi
         boxes = boxes.reshape(*ram.shape[:2], -1, 4)  # [B, 4 frames, K, 4]
         for frame, places in enumerate(boxes.swapaxes(1, 2)):
             for places_of_one in places:
-                masks = [box_mask(box, (rows, columns)) for box in places_of_one]
-                mask = np.logical_or.reduce(masks)
+                mask = _mask_of(tuple(dict.fromkeys(map(tuple, places_of_one.tolist()))), (rows, columns))
                 if mask.any():
                     things.append(Thing(frame, kind, mask))
     return things

@@ -1,8 +1,8 @@
 """Positions of objects on the screen, from the emulator's 128 bytes of memory.
 
 Which byte holds what is public knowledge of these games' programs (Anand et al. 2019; Delfosse et al. 2023).
-Sizes and offsets were measured on screens; tests/benchmark/test_ram.py states how often a box holds its
-object. A box is (top, left, height, width) on the 210x160 screen, NaN where there is none.
+Sizes, offsets and bits were measured on screens; tests/benchmark/test_objects.py states how often a box holds
+its object. A box is (top, left, height, width) on the 210x160 screen, NaN where there is none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,33 @@ Decoder = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Memories int [N, 128] -> boxes float64 [N, K, 4] by kind of object."""
 
 _FIELD = (34, 194)  # the first row of Pong's field, and the first below it
+_BRICKS = (
+    *((30, 6), (24, 6), (24, 4), (24, 2), (24, 0), (18, 0), (18, 2), (18, 4), (18, 6), (12, 4), (12, 6)),
+    *((6, 6), (6, 4), (6, 2), (6, 0), (0, 0), (0, 2), (0, 4)),
+)
+"""Byte and bit of Breakout's 18 bricks in the lowest row, from the left; of the row above, one byte on."""
+_PELLETS = (
+    *((59, 6), (60, 7), (60, 5), (60, 3), (60, 1), (61, 0), (61, 2), (61, 4), (61, 6)),
+    *((60, 6), (60, 4), (60, 2), (60, 0), (61, 1), (61, 3), (61, 5), (61, 7), (59, 4)),
+)
+"""Byte and bit of MsPacman's 18 pellets in the uppermost of 14 rows; of the row below, three bytes on."""
+_MAZE = (
+    "oooo oooooooo oooo",
+    "   o o      o o   ",
+    "oooooooooooooooooo",
+    " o o  o    o  o o ",
+    "oo oooooooooooo oo",
+    " o    o    o    o ",
+    " oooooo    oooooo ",
+    " o    o    o    o ",
+    "oo oooooooooooo oo",
+    " o o o o  o o o o ",
+    "oooo o oooo o oooo",
+    "o  o ooo  ooo o  o",
+    "   o   o  o   o   ",
+    "oooooooooooooooooo",
+)
+"""Where MsPacman's first maze has pellets; in its walls the bits are always set."""
 
 
 def pong(ram: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,16 +55,26 @@ def pong(ram: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def breakout(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`ball` and `paddle` (at its initial width); there is no ball before it is served."""
+    """`ball`, `paddle` (at its initial width) and 108 of `brick`; there is no ball before it is served."""
     top = ram[:, 101] + 9
+    bricks = [
+        _box(87 - 6 * row, 8 + 8 * column, 6, 8, there=_bit(ram[:, byte + row], bit))
+        for row in range(6)
+        for column, (byte, bit) in enumerate(_BRICKS)
+    ]
     return {
         "ball": _box(top, ram[:, 99] - 48, 4, 2, there=(ram[:, 101] > 0) & (top < 193)),
         "paddle": _box(189, ram[:, 72] - 47, 4, 16),
+        "brick": np.concatenate(bricks, axis=1),
     }
 
 
 def space_invaders(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`player`, and 36 of `alien`: six rows, the uppermost last in memory, one bit each."""
+    """`player`, 36 of `alien`, two of `bullet` (the aliens'), and `shot` (the player's).
+
+    Aliens: six rows, the uppermost last in memory, one bit each. A bullet's box reaches as far as it flies in
+    two frames, because a screen is the maximum of two.
+    """
     aliens = [
         _box(
             31 + 2 * ram[:, 16] + 18 * row,
@@ -49,15 +86,29 @@ def space_invaders(ram: np.ndarray) -> dict[str, np.ndarray]:
         for row in range(6)
         for column in range(6)
     ]
-    return {"player": _box(185, ram[:, 28] - 1, 10, 7), "alien": np.concatenate(aliens, axis=1)}
+    bullets = [_missile(ram[:, 81 + n], ram[:, 83 + n], 1, 12) for n in range(2)]
+    return {
+        "player": _box(185, ram[:, 28] - 1, 10, 7),
+        "alien": np.concatenate(aliens, axis=1),
+        "bullet": np.concatenate(bullets, axis=1),
+        "shot": _missile(ram[:, 85], ram[:, 87], 3, 14),
+    }
 
 
 def ms_pacman(ram: np.ndarray) -> dict[str, np.ndarray]:
-    """`player`, and four of `ghost`."""
+    """`player`, four of `ghost`, `fruit`, and `pellet` in the first maze (the four large ones left out)."""
     ghosts = [_box(ram[:, 12 + n] + 1, ram[:, 6 + n] - 12, 10, 8, there=ram[:, 6 + n] > 0) for n in range(4)]
+    pellets = [
+        _box(7 + 12 * row, 8 * column + (8 if column < 9 else 12), 2, 4, there=_pellet(ram, row, column))
+        for row, cells in enumerate(_MAZE)
+        for column, cell in enumerate(cells)
+        if cell != " "
+    ]
     return {
         "player": _box(ram[:, 16] + 1, ram[:, 10] - 13, 10, 10, there=ram[:, 10] > 0),
         "ghost": np.concatenate(ghosts, axis=1),
+        "fruit": _box(ram[:, 17] + 1, ram[:, 11] - 12, 10, 8, there=(ram[:, 11] > 0) & (ram[:, 17] > 0)),
+        "pellet": np.concatenate(pellets, axis=1),
     }
 
 
@@ -103,6 +154,17 @@ def _cut(boxes: np.ndarray, first: int, end: int) -> np.ndarray:
     height = np.minimum(boxes[..., 0] + boxes[..., 2], end) - top
     cut = np.stack([top, boxes[..., 1], height, boxes[..., 3]], axis=-1)
     return np.where(height[..., None] > 0, cut, np.nan)
+
+
+def _missile(y: np.ndarray, x: np.ndarray, above: int, height: int) -> np.ndarray:
+    """The box of a bullet of SpaceInvaders, from its two bytes; NaN unless it is between sky and ground."""
+    return _box(2 * y + above, x - 2, height, 1, there=(y > 8) & (y < 93))
+
+
+def _pellet(ram: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Whether a pellet of the first maze is left: bool [N]."""
+    byte, bit = _PELLETS[column]
+    return (ram[:, 0] == 0) & _bit(ram[:, byte + 3 * row], bit)
 
 
 def _bit(value: np.ndarray, place: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from sklearn.metrics import auc
 
 from fls_jax.benchmark import faithfulness
 from fls_jax.benchmark.faithfulness import area, areas, curves, fills, random_ranks
+from fls_jax.benchmark.scores import ranking_of
 from fls_jax.saliency import Question
 from tests.saliency.small import SHAPE, frames, linear, small, small_params, softmax
 
@@ -107,3 +108,20 @@ def test_the_order_that_matters_beats_random(rng):
             assert (low[f"insertion_black_{output}"] > high[f"insertion_black_{output}"]).all()
     with pytest.raises(ValueError, match="the target names none"):
         areas(question(seen, "value"), truth)
+
+
+def test_derivatives_are_ranked_by_size_and_effects_by_their_sign(rng):
+    """A checkerboard of opposite weights cancels on a flat frame: by sign one half of it comes first."""
+    weights = np.zeros((*SHAPE, 3), np.float32)
+    signs = np.where(np.indices(SHAPE[:2]).sum(axis=0) % 2, 1.0, -1.0)
+    weights[4:8, 4:8, :, 0] = signs[4:8, 4:8, None] / 200
+    maps = 100 * weights[..., 0].sum(axis=-1)[None]
+    asked = question(np.full((1, *SHAPE), 100, np.uint8), 0, linear, weights)
+    black = fills(asked.observations)["black"]
+    by = {
+        family: curves(asked, random_ranks(ranking_of(maps, family), 0), black, "insertion", pixels=8)
+        for family in ("gradient", "perturbation")
+    }
+    whole = by["gradient"].probability[0, -1]
+    assert by["gradient"].probability[0, 2] == pytest.approx(whole, abs=1e-5)  # both halves are shown
+    assert by["perturbation"].probability[0, 1] > 0.99 > whole
