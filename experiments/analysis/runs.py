@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fls_jax.benchmark.results import read_comparison
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.runs.contents import (
@@ -46,6 +47,8 @@ class Run:
     gaze: tuple[dict[str, Any], ...]
     attention: tuple[dict[str, Any], ...] = ()
     """The contents of its tables of replaced attention."""
+    saliency: tuple[tuple[dict[str, Any], pd.DataFrame], ...] = ()
+    """Summary and scores of its complete comparisons of saliency methods."""
 
     @property
     def env_step(self) -> int:
@@ -130,7 +133,22 @@ def _read_run(folder: RunFolder, problems: list[Problem]) -> Run:
         problems.append(Problem(folder.path / "attention", str(error)))
     sessions = tuple(read_sessions(folder, details))
     history = _history(folder.record_file)
-    return Run(folder.path, config, details, sessions, history, tuple(evaluations), tuple(gaze), attention)
+    saliency = tuple(_comparisons(folder, problems))
+    return Run(
+        folder.path, config, details, sessions, history, tuple(evaluations), tuple(gaze), attention, saliency
+    )
+
+
+def _comparisons(folder: RunFolder, problems: list[Problem]) -> Iterable[tuple[dict[str, Any], pd.DataFrame]]:
+    """The complete comparisons of saliency methods in a run; damaged ones become problems."""
+    for path in sorted(folder.path.glob("saliency/*/summary.json")):
+        try:
+            summary, table = read_comparison(path.parent)
+        except UserError as error:
+            problems.append(Problem(path.parent, str(error)))
+        else:
+            if summary.get("complete"):
+                yield summary, table
 
 
 def _history(path: Path) -> pd.DataFrame:

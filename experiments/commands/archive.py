@@ -33,7 +33,8 @@ from fls_jax.train.preparation import resolve
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (
     "config.json", "sessions.jsonl", "sittings.jsonl", "evaluation/*.json", "attention/*.json",
-    "gaze/*/summary.json", "gaze/*/trials.json", "wandb/train-run-id",
+    "gaze/*/summary.json", "gaze/*/trials.json", "saliency/*/summary.json", "saliency/*/scores.csv",
+    "wandb/train-run-id",
 )  # fmt: skip
 
 
@@ -43,7 +44,8 @@ class Settings:
 
     If the training is not finished, its latest checkpoint is included, so that another machine can resume it:
     parameters rounded to float16, the optimiser's moments to bfloat16. The parameters of a finished run are
-    shipped with `make ship`. Videos, W&B's files and gaze scores of single frames are not copied.
+    shipped with `make ship`. Videos, W&B's files, gaze scores of single frames and saliency maps are not
+    copied.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import tyro
 
 from experiments.analysis.aggregate import final_scores, training_curves
@@ -28,6 +29,7 @@ from experiments.pages.free_lunch import free_lunch_table
 from experiments.pages.plots import draw_curves, draw_scores
 from experiments.pages.presentation import Table, drawing_settings, on_a_line, save_figure, write_table
 from experiments.pages.reading import reading
+from experiments.pages.saliency import saliency_table
 from experiments.pages.tables import parameter_table, runs_table, score_table
 from experiments.pages.throughput import throughput_table
 from experiments.pages.verdict import verdict_table
@@ -118,6 +120,7 @@ def _page(
     lines += [f"![{name}]({link})\n" for name, link in plots]
     lines += [table.markdown() for table in tables]
     lines += [attention_table(content).markdown() for content in _attention(selection)]
+    lines += [saliency_table(*each).markdown() for each in _saliency(selection)]
     lines += _gaze(selection)
     if selection.problems:
         lines += ["## Left out", ""]
@@ -135,6 +138,12 @@ def _attention(selection: Selection) -> list[dict[str, Any]]:
     """The tables of replaced attention of the experiment's runs, of their last steps."""
     runs = [selection.runs[cell] for cell in selection.experiment.cells if cell in selection.runs]
     return [content for run in runs for content in run.attention if content["env_step"] == run.env_step]
+
+
+def _saliency(selection: Selection) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The comparisons of saliency methods on the experiment's runs, of their last steps."""
+    runs = [selection.runs[cell] for cell in selection.experiment.cells if cell in selection.runs]
+    return [each for run in runs for each in run.saliency if each[0]["env_step"] == run.env_step]
 
 
 def _gaze(selection: Selection) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from fls_jax.errors import UserError
 from fls_jax.runs.files import part_of, write_whole
 from fls_jax.runs.folder import set_aside
 from fls_jax.saliency.question import Target
@@ -143,6 +144,31 @@ def write_tables(folder: Path, table: pd.DataFrame, name: str = "scores") -> Non
         table.to_csv(part, index=False, float_format="%.6g")
     with part_of(folder / f"{name}.parquet") as part:
         table.to_parquet(part, index=False)
+
+
+def read_comparison(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The summary and the long table of a folder of results. Raises UserError if it is damaged."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        missing = {
+            "game",
+            "network",
+            "training_seed",
+            "env_step",
+            "targets",
+            "count",
+            "frames",
+            "objects",
+        } - set(summary)
+        table = pd.read_csv(folder / "scores.csv")
+        missing |= set(COLUMNS) - set(table)
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{folder} holds no comparison of saliency methods ({error}): set it aside."
+        ) from error
+    return summary, table
 
 
 def to_table(measured: dict[tuple[str, str], Measured], episodes: np.ndarray) -> pd.DataFrame:

@@ -38,6 +38,8 @@ def run(tmp_path):
         "attention/2048-standard.json",
         "gaze/paper-screen/frames.csv",
         "gaze/paper-screen/trials.json",
+        "saliency/2048-48-1000/scores.csv",
+        "saliency/2048-48-1000/maps/gradient.npz",
         "video/2048.mp4",
         "wandb/x",
         "wandb/train-run-id",
@@ -60,11 +62,13 @@ def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatc
     kept = tmp_path / "kept" / "Breakout" / "cnn_sparse_fls_pool" / "seed3"
     assert capsys.readouterr().out.startswith(f"{kept}: ")
     assert {path.name for path in kept.iterdir()} == {
-        "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "attention", "gaze", "wandb",
+        "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "attention", "gaze", "saliency",
+        "wandb",
     }  # fmt: skip
+    assert [path.name for path in kept.rglob("saliency/*/*")] == ["scores.csv"]
     for name in (
         "config.json", "sessions.jsonl", "attention/2048-standard.json", "gaze/paper-screen/trials.json",
-        "wandb/train-run-id",
+        "saliency/2048-48-1000/scores.csv", "wandb/train-run-id",
     ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()
     assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
