@@ -72,7 +72,11 @@ def test_other_trials_is_divided_by_its_maximum_too(home, tmp_path):
     counts = np.zeros((210, 160), int)
     counts[105, 80] = 1
     found = open_dataset(write_v1(tmp_path, [trial])).select("MsPacman")[0]
-    values = TrialPass(load_agent(home.run), "aligned", "screen").score(open_trial(found), 7, {"other_trials": counts}).values
+    values = (
+        TrialPass(load_agent(home.run), "aligned", "screen")
+        .score(open_trial(found), 7, {"other_trials": counts})
+        .values
+    )
     np.testing.assert_allclose(values[:, MAPS.index("other_trials"), METRICS.index("kl")], 0, atol=1e-5)
 
 
