@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_methods_maps(home, run):
     stacks, agent = theirs.stacks(), load_agent(home / run)
     for name in (*SCORED, *fresh):
         method, _, untrained = name.partition(" ")
-        explained = agent.untrained() if untrained else agent
+        explained = agent.untrained(agent.config.seed) if untrained else agent
         maps = theirs.place(np.abs(explained.saliency(stacks, method)))
         for k in (0, 4, 9):
             expected = theirs.score(maps[k], theirs.frames[k], None)
