@@ -152,7 +152,7 @@ def test_every_missile_of_space_invaders_is_one_of_the_three(played):
     [("Breakout", "brick", None, 10), ("MsPacman", "pellet", (228, 111, 111), 40)],
 )
 def test_every_brick_and_pellet_is_there_or_gone_as_on_the_screen(game, kind, colour, went, played):
-    """One by one: 98 % of those that are there are seen, none of those that are gone, and enough went."""
+    """One by one: 98 % of those that are there are seen, hardly one that is gone, and enough went."""
     memories, screens = played(game, kind)
     boxes = DECODERS[game](memories)[kind]
     there = np.isfinite(boxes).all(axis=2)
@@ -165,7 +165,7 @@ def test_every_brick_and_pellet_is_there_or_gone_as_on_the_screen(game, kind, co
         seen.append((there[:, number], painted.all(axis=(1, 2))))
     memory, screen = np.moveaxis(np.array(seen), 1, 0)
     assert screen[memory].mean() >= 0.98  # a ghost or the ball may hide it
-    assert screen[~memory].mean() <= 0.001
+    assert screen[~memory].mean() <= 0.005  # it broke between the two frames of a screen
 
 
 def test_an_objects_mask_is_where_the_agent_sees_it(played):
