@@ -146,7 +146,7 @@ def test_hardly_ever_is_not_never():
 def test_files_hold_the_whole_study(summaries, tmp_path):
     write_study(summaries, tmp_path / "out")
     runs, study = (pd.read_csv(tmp_path / "out" / name) for name in ("runs.csv", "study.csv"))
-    assert len(runs) == 4 * 7 * len(METRICS)
+    assert len(runs) == 4 * (1 + len(CONTROLS)) * len(METRICS)
     row = runs.set_index(["run", "map", "metric"]).loc[
         ("runs/MsPacman/cnn_sparse_fls/seed9", "model", "sauc")
     ]
