@@ -46,7 +46,7 @@ class Settings:
     """Network by its published name."""
     seed: int = 1
     """Seed of the training."""
-    total_steps: int = 32_768
+    total_steps: int = 24_576
     """Agent steps of the training."""
     frames: int = 64
     """Frames on which the methods are compared."""
