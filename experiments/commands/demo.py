@@ -147,7 +147,7 @@ def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
 
     The gradient is for those without attention too; curves and gaze are in the records of the trainings.
     """
-    return report(
+    written = report(
         [each.folder for each in played],
         settings.out / "report.html",
         steps=settings.steps,
@@ -155,6 +155,9 @@ def _report(played: Sequence[Played], settings: Settings) -> list[Path]:
         targets=("action", "value"),
         records=[settings.records] if settings.records.is_dir() else [],
     )
+    if not written:
+        raise Stopped
+    return written
 
 
 def _curves(settings: Settings) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.commands.demo import Settings, main, make_demo
+from experiments.commands.demo import Settings, Stopped, _report, main, make_demo
 from experiments.commands.ship import Settings as ShipSettings
 from experiments.commands.ship import ship
 from fls_jax.errors import UserError
@@ -184,3 +184,10 @@ def test_a_signal_ends_it_without_a_traceback(agents, tmp_path, monkeypatch, cap
     monkeypatch.setattr(sys, "argv", ["demo", "--agents", str(agents), "--out", str(tmp_path)])
     assert main() == 130
     assert capsys.readouterr().err == "demo: stopped; the same command resumes it.\n"
+
+
+def test_a_signal_while_clips_are_recorded_ends_it_too(monkeypatch):
+    """The report then returns no file; the demo does not go on to claim one."""
+    monkeypatch.setattr("experiments.commands.demo.report", lambda *_, **__: [])
+    with pytest.raises(Stopped):
+        _report([], Settings())
