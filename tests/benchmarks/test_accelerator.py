@@ -97,7 +97,7 @@ def test_what_outlasts_its_time_is_cut_off_and_the_rest_goes_on(tmp_path):
 
 
 def test_a_case_that_is_cut_off_keeps_what_it_measured(monkeypatch):
-    def late(*_):
+    def late(*_, **__):
         raise OutOfTimeError("cut off after 9 s")
 
     case = speed.cases()[0]
