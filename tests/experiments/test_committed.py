@@ -21,6 +21,8 @@ from experiments.commands.figures import make_figures
 from experiments.commands.ship import HOME
 from experiments.data.grid import PILOT
 from experiments.pages.cards import model_card
+from experiments.pages.presentation import markdown_row
+from experiments.pages.saliency import planted_table, saliency_table
 from experiments.pages.tables import number, score_table
 from fls_jax import load_agent
 from fls_jax.runs.folder import find_runs
@@ -150,3 +152,21 @@ def test_the_readme_says_what_the_records_say():
         else:
             expected[game, network] = ["", "under way" if selection.of(game, network) else "not run"]
     assert told == expected
+
+
+def test_the_saliency_findings_are_those_of_the_records():
+    """Every table stands on the page, and every number of its sentences in a table."""
+    page = (ROOT / "docs/saliency-findings.md").read_text()
+    compared = [each for run in load_runs([RECORDS]).runs for each in run.saliency]
+    planted = planted_table(pd.read_csv(RECORDS / "planted_cue" / "scores.csv"))
+    tables = [*(saliency_table(*each) for each in compared), planted]
+    assert len(compared) >= 2
+    for table in tables:
+        assert "\n".join(map(markdown_row, table.rows)) in page, f"{table.title}: not as in the records"
+    told = page.split("## What the tables say")[1].split("\n## ")[0]
+    cells = {
+        word.strip("()") for table in tables for row in table.rows for cell in row for word in cell.split()
+    }
+    numbers = re.findall(r"\d+\.\d+|\d+(?=%)", told)
+    assert len(numbers) > 10
+    assert [number for number in numbers if not {number, f"{number}%"} & cells] == []
