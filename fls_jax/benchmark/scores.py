@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from fls_jax.agent import Agent
@@ -54,15 +52,14 @@ def ranking_of(maps: np.ndarray, family: str) -> np.ndarray:
 
 
 def faithfulness_scores(
-    question: Question, maps: np.ndarray, frames: Iterable[int]
+    question: Question, maps: np.ndarray, frames: np.ndarray
 ) -> tuple[Values, dict[str, np.ndarray]]:
-    """Insertion and deletion on the frames of the question; NaN on the others.
+    """Insertion and deletion on the frames of the question, int64 [k]; NaN on the others.
 
     Also returns their curves, averaged over the frames: [S + 1] by the same names.
     """
-    chosen = np.array(list(frames))
-    found = all_curves(question, maps[chosen])
-    scores = {name: _spread(area(each), chosen, len(maps)) for name, each in found.items()}
+    found = all_curves(question, maps[frames])
+    scores = {name: _spread(area(each), frames, len(maps)) for name, each in found.items()}
     return scores, {name: each.mean(axis=0) for name, each in found.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import jax
 import pytest
@@ -10,10 +10,11 @@ import pytest
 from fls_jax.process.devices import describe_devices, unused_accelerators
 
 MACHINE = {"cpu": "Abacus 1", "cores": 2}
+GPU = Mock(spec=jax.Device, platform="gpu", device_kind="Sieve 9000")
 
 
 def gpus(count):
-    return [SimpleNamespace(platform="gpu", device_kind="Sieve 9000")] * count
+    return [GPU] * count
 
 
 def test_what_is_computed_on():
