@@ -147,7 +147,7 @@ class Fleet:
 
     def checkpoint_of(self, run: int) -> tuple[Any, dict[str, Any]]:
         """(params, learner) of a run: copies of all that it needs to resume, alone or in a fleet."""
-        copy = jax.tree.map(jnp.copy, self.lanes.part(self.states, run))
+        copy = _copy(self.lanes.part(self.states, run))
         learner = {
             "optimiser": copy.optimiser,
             "update": copy.update,
@@ -230,7 +230,7 @@ class Fleet:
 
     def _start_rollout(self, actor: ThreadPoolExecutor, number: int) -> Future[Rollout]:
         # The update donates its parameters, so the actor plays with copies.
-        params = jax.tree.map(jnp.copy, self._params())
+        params = _copy(self._params())
         return actor.submit(self._collector.collect, params, self._stream(_ROLLOUTS, number))
 
     def _stream(self, purpose: int, number: int) -> jax.Array:
@@ -240,6 +240,11 @@ class Fleet:
     def _initial_state(self, run: int) -> TrainState:
         params = jax.jit(partial(initial_params, self.network))(self._keys[run])
         return self.placement.replicate(init_train_state(params, self.config))
+
+
+@jax.jit
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit

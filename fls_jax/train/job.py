@@ -36,6 +36,7 @@ from fls_jax.runs.record import Record, Row, read_record
 from fls_jax.saliency.projection import DEAD
 from fls_jax.train.preparation import as_begun, check_room, is_finished, resolve
 from fls_jax.train.together import check_alike, leads, shared_run
+from fls_jax.types import Params
 from fls_jax.wandb.live import WandbMode, WandbRun
 
 
@@ -257,7 +258,7 @@ class Job:
             return
         params, learner = self.trainer.checkpoint()
         # The loss and gradient of an update are computed before it can spoil the parameters.
-        if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(params)):
+        if not _all_finite(params):
             raise self.diverged("parameters")
         if self.record is not None:
             self.record.sync()  # must not lag behind the checkpoint, even after a loss of power
@@ -280,3 +281,8 @@ class Job:
             self.wandb.finish()
             if self.record is not None:
                 self.record.close()
+
+
+@jax.jit
+def _all_finite(params: Params) -> jax.Array:
+    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]))
