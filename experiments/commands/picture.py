@@ -1,6 +1,6 @@
 """A small picture that moves: an agent's game, and beside it the same game under its saliency, over and over.
 
-    python -m experiments.commands.picture experiments/pretrained/Pong/cnn_sparse_fls --out docs/pong.webp
+    python -m experiments.commands.picture experiments/pretrained/Pong/cnn_sparse_fls --out pong.webp
 
 Of several agents of a game the first plays; each map is that of its agent on the first one's frames.
 
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +26,8 @@ from fls_jax.errors import UserError
 from fls_jax.film.clip import Clip
 from fls_jax.film.drawing import BACKGROUND, BRIGHT, magnify, overlay, write
 from fls_jax.film.playing import play
-from fls_jax.film.views import largest_saliency, views
+from fls_jax.film.relative import Relative, relative_attention
+from fls_jax.film.views import View, largest_saliency, views
 from fls_jax.process.display import ProgressDisplay, format_steps
 from fls_jax.runs.files import part_of
 from fls_jax.saliency.projection import SCREEN
@@ -55,6 +56,8 @@ class Settings:
     """Seed of the game and of the sampled actions."""
     fps: int = 15
     """Frames a second; 15 is the speed of the game."""
+    relative: Relative = "none"
+    """Beside each map, also the map less its `mean` over what is shown, or less its `background`."""
 
 
 def make_picture(settings: Settings) -> Path:
@@ -73,7 +76,7 @@ def make_picture(settings: Settings) -> Path:
         with part_of(settings.out) as part:
             with ProgressDisplay(f"{agent.game}, {agent.network}", total, "playing ...") as display:
                 clip = play(agent, total, settings.seed, report=lambda done: display.count(done, "steps"))
-            frames = list(draw(agents, _from(clip, settings.start)))
+            frames = list(draw(agents, _from(clip, settings.start), settings.relative))
             part.write_bytes(_animation(settings.out.suffix.lower(), frames, settings.fps))
     except OSError as error:
         raise UserError(
@@ -82,28 +85,45 @@ def make_picture(settings: Settings) -> Path:
     return settings.out
 
 
-def draw(agents: Sequence[Agent], clip: Clip) -> Iterator[np.ndarray]:
+def draw(agents: Sequence[Agent], clip: Clip, relative: Relative = "none") -> Iterator[np.ndarray]:
     """The picture at every step, uint8 [H, W, 3] RGB: plain game to the left, then each agent's saliency."""
+    clips = [clip, *(_seen_by(agent, clip) for agent in agents[1:])]
+    maps = [each for pair in zip(agents, clips, strict=True) for each in _maps_of(*pair, relative)]
+    if len(agents) == 1:
+        maps[0] = maps[0]._replace(title=f"attention after {format_steps(agents[0].step)} steps")
     height, width = (side * _FACTOR for side in SCREEN)
-    lefts = [_MARGIN + number * (width + _MARGIN) for number in range(1 + len(agents))]
+    lefts = [_MARGIN + number * (width + _MARGIN) for number in range(1 + len(maps))]
     empty = np.empty((_TOP + height + _MARGIN, lefts[-1] + width + _MARGIN, 3), np.uint8)
     empty[:] = BACKGROUND
-    titles = [f"{agent.network} after {format_steps(agent.step)} steps" for agent in agents]
-    if len(agents) == 1:
-        titles = [f"attention after {format_steps(agents[0].step)} steps"]
-    for left, title in zip(lefts, [agents[0].game, *titles], strict=True):
+    for left, title in zip(lefts, [agents[0].game, *(each.title for each in maps)], strict=True):
         write(empty, title, (left, 23), 15, BRIGHT, bold=True)
-    clips = [clip, *(_seen_by(agent, clip) for agent in agents[1:])]
-    shown = [
-        views(agent, each, maximum=largest_saliency(agent, each))
-        for agent, each in zip(agents, clips, strict=True)
-    ]
-    for now in zip(*shown, strict=True):
+    for now in zip(*(each.views for each in maps), strict=True):
         frame = empty.copy()
-        under = [overlay(view.screen, view.screen_saliency) for view in now]
+        under = [
+            overlay(view.screen, view.screen_saliency, each.signed)
+            for view, each in zip(now, maps, strict=True)
+        ]
         for left, screen in zip(lefts, [now[0].screen, *under], strict=True):
             frame[_TOP : _TOP + height, left : left + width] = magnify(screen, _FACTOR)
         yield frame
+
+
+class _Map(NamedTuple):
+    title: str
+    views: Iterator[View]
+    signed: bool
+
+
+def _maps_of(agent: Agent, clip: Clip, relative: Relative) -> list[_Map]:
+    """An agent's map, and the relative one where it is asked for."""
+    title = f"{agent.network} after {format_steps(agent.step)} steps"
+    maps = [_Map(title, views(agent, clip, maximum=largest_saliency(agent, clip)), False)]
+    if relative != "none":
+        less = relative_attention(clip.attention, clip.observations(), agent.spec, relative)
+        clip = dataclasses.replace(clip, attention=less)
+        below = {"mean": "less its mean here", "background": "less its background"}[relative]
+        maps.append(_Map(below, views(agent, clip, maximum=largest_saliency(agent, clip)), True))
+    return maps
 
 
 def _seen_by(agent: Agent, clip: Clip) -> Clip:

@@ -58,5 +58,9 @@ def attention_table(content: dict[str, Any]) -> Table:
 
 
 def _said(numbers: dict[str, float | None]) -> list[str]:
+    """Each statistic in words. None: of a map that is the same everywhere there is no correlation."""
     values = {name: numbers.get(name) for name in _MAP}
-    return [f"{_MAP[name]} {'none' if value is None else f'{value:.3f}'}" for name, value in values.items()]
+    return [
+        f"{_MAP[name]} {'undefined (one of them is flat)' if value is None else f'{value:.3f}'}"
+        for name, value in values.items()
+    ]

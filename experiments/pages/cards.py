@@ -10,7 +10,8 @@ from experiments.pages.attention import attention_table
 from experiments.pages.presentation import markdown_row
 from experiments.pages.tables import between, commits, machines, million, number, with_std
 from fls_jax.config import TrainConfig
-from fls_jax.networks.specs import network_spec
+from fls_jax.networks.geometry import attention_geometry
+from fls_jax.networks.specs import NetworkSpec, network_spec
 from fls_jax.networks.summary import describe, parameter_count
 from fls_jax.runs.contents import shipped_sessions
 from fls_jax.saliency.projection import DEAD
@@ -175,14 +176,25 @@ def _limits(train: TrainConfig, facts: dict[str, Any]) -> str:
         f"It knows {train.game} as EnvPool shows it (docs/deviations.md) and nothing else, and was trained "
         "to be played with sampled actions; with the most probable ones it may stand still."
     )
-    limits.append(
-        "The map shows where its features are multiplied by much. That this is what its decisions rest on is "
-        "not shown by the map, nor here. Receptive fields overlap least at the screen's edges, so that "
-        "geometry alone makes a map brighter towards the middle (docs/video.md)."
-        if network_spec(train.network).attention
-        else "It has no saliency map."
-    )
+    limits.append(_limits_of_the_map(network_spec(train.network)))
     return "## Limits\n\n" + "".join(f"- {text}\n" for text in limits)
+
+
+def _limits_of_the_map(spec: NetworkSpec) -> str:
+    if spec.attention is None:
+        return "It has no saliency map."
+    text = (
+        "The map shows where its features are multiplied by much. That this is what its decisions rest on is "
+        "not shown by the map: the table of replaced attention tells what it does to the return, where there "
+        "is one."
+    )
+    field, stride, _ = attention_geometry(spec)
+    if field > stride:
+        text += (
+            " Receptive fields overlap least at the screen's edges, so that geometry alone makes a map "
+            "brighter towards the middle (docs/video.md)."
+        )
+    return text
 
 
 def _finished(facts: dict[str, Any]) -> bool:

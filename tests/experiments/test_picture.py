@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 
@@ -89,6 +90,23 @@ def test_another_agent_looks_at_the_first_ones_frames(run, expected, tmp_path):
     write_run(tmp_path / "pong", "cnn_patch_fls", "Pong")
     with pytest.raises(UserError, match="plays Breakout and another Pong"):
         make_picture(Settings((run, tmp_path / "pong"), out))
+
+
+def test_beside_the_map_what_changes_in_it(run, tmp_path):
+    out = tmp_path / "picture.png"
+    make_picture(Settings((run,), out, start=START, steps=STEPS, seed=5, relative="mean"))
+    frames = decode(out)
+    assert frames.shape[2] == 12 + 3 * (320 + 12)
+    agent = load_agent(run)
+    clip = play(agent, START + STEPS, seed=5)
+    shown = clip.attention[START:]
+    less = dataclasses.replace(
+        clip, attention=np.pad(shown - shown.mean(axis=0), ((START, 0), (0, 0), (0, 0)))
+    )
+    wanted = list(views(agent, less, maximum=largest_saliency(agent, less)))[START:]
+    for t, view in enumerate(wanted):
+        under = enlarged(overlay(view.screen, view.screen_saliency, signed=True)[None])[0]
+        assert np.abs(frames[t, LEFT[0], 676:996] - under).max() <= 1
 
 
 def test_a_large_one_loses_a_little(run, expected, tmp_path, monkeypatch):
