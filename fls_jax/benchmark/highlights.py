@@ -29,7 +29,7 @@ def diverse(weights: np.ndarray, pictures: np.ndarray, count: int, seed: int = 0
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
     random = np.random.default_rng(seed)
     one, other = random.integers(0, len(flat), (2, _PAIRS))
-    limit = np.median(np.linalg.norm(flat[one] - flat[other], axis=1)) / 2
+    limit = float(np.median(np.linalg.norm(flat[one] - flat[other], axis=1))) / 2
     while len(chosen := _apart(weights, flat, count, limit)) < count:
         limit = limit / 2 if limit > 1 else -1.0
     return np.sort(chosen)
