@@ -32,12 +32,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _hook = install_import_hook(
     [
+        "fls_jax.agent",
         "fls_jax.atari",
         "fls_jax.atari_head",
+        "fls_jax.film",
+        "fls_jax.imports",
+        "fls_jax.metrics",
+        "fls_jax.networks",
         "fls_jax.ppo.losses",
         "fls_jax.ppo.update",
         "fls_jax.ppo.optimiser",
-        "fls_jax.networks",
     ],
     "tests.typechecking.check",
 )
