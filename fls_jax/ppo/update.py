@@ -35,7 +35,7 @@ UpdateFn = Callable[[TrainState, Trajectory, Array], tuple[TrainState, Metrics]]
 
 def init_train_state(params: Params, config: TrainConfig) -> TrainState:
     """The state of a learner before its first update."""
-    # One program: its zeros, one after the other, cost a process two seconds.
+    # One program, not one for every array.
     return TrainState(params, jax.jit(make_optimiser(config).init)(params), jnp.zeros((), jnp.int32))
 
 
