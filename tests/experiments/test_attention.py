@@ -32,7 +32,7 @@ def test_the_table():
     assert mean[2:5] == ["-1.5", "-9.5", "-14.5 to -4.5"]
     assert constant[3:5] == ["-26.0", ""]
     assert "effective area 0.780; Gini 0.381" in table.notes[1]
-    assert "a uniform map's none" in table.notes[1]
+    assert "a uniform map's undefined (one of them is flat)" in table.notes[1]
     assert table.data["difference"].tolist()[1:] == [-9.5, -26.0]
 
 

@@ -34,8 +34,8 @@ def test_every_map_has_its_row_with_interval_and_coverage():
         "| model | 0.500 [0.400, 0.600] (75%) | *undefined (0%)* |",
     ]
     assert lines[6].startswith("| centre | 0.000 (100%) |")
-    assert [line.split(" | ")[0] for line in lines[4:11]] == [f"| {name}" for name in content["scores"]]
-    assert "100 observations of 1 trial." in lines[12]
+    assert [line.split(" | ")[0] for line in lines[4:12]] == [f"| {name}" for name in content["scores"]]
+    assert "100 observations of 1 trial." in lines[13]
 
 
 def test_the_models_map_less_each_control():

@@ -29,7 +29,7 @@ def test_values_depend_on_neither_batches_nor_company_nor_layout(home, run, tmp_
     expected = read(home.run).frames
     monkeypatch.setattr(trial_pass, "_SCORED_AT_ONCE", {"cpu": 5})
     monkeypatch.setattr(trial_pass, "_LOOKED_AT_ONCE", 8)
-    trials = [make_trial(7, 45), make_trial(9, 62, highscore=True)]
+    trials = [make_trial(7, 45), make_trial(9, 62, subject="KM", highscore=True)]
     score(run, write_v4(tmp_path / "v4", trials))
     pd.testing.assert_frame_equal(read(run).frames, expected, rtol=1e-4, atol=1e-5)
     assert read(run).summary["dataset"]["release"] == "v4"
