@@ -29,7 +29,7 @@ from fls_jax.process.display import ProgressDisplay
 from fls_jax.runs.files import part_of, write_whole
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.saliency import METHODS
-from fls_jax.train.job import resolve
+from fls_jax.train.preparation import resolve
 
 HOME = Path(__file__).resolve().parents[1] / "results" / "planted_cue"
 PLAYED = 1000

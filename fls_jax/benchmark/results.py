@@ -146,20 +146,14 @@ def write_tables(folder: Path, table: pd.DataFrame, name: str = "scores") -> Non
         table.to_parquet(part, index=False)
 
 
+_NEEDED = ("game", "network", "training_seed", "env_step", "targets", "count", "frames", "objects")
+
+
 def read_comparison(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """The summary and the long table of a folder of results. Raises UserError if it is damaged."""
     try:
         summary = json.loads((folder / "summary.json").read_text())
-        missing = {
-            "game",
-            "network",
-            "training_seed",
-            "env_step",
-            "targets",
-            "count",
-            "frames",
-            "objects",
-        } - set(summary)
+        missing = set(_NEEDED) - set(summary)
         table = pd.read_csv(folder / "scores.csv")
         missing |= set(COLUMNS) - set(table)
         if missing:
