@@ -9,22 +9,44 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any
 
-import envpool
 import numpy as np
-from envpool.atari.registration import atari_game_list
 
 from fls_jax.errors import UserError
 from fls_jax.process.cores import available_cores
 from fls_jax.types import EnvStep
 
 
+def _atari_alone() -> tuple[Callable[..., Any], list[str]]:
+    """EnvPool's `make`, and ALE's names of its Atari games.
+
+    EnvPool's other environments stay out, since they load e.g. Matplotlib and take a second. Who wants them
+    in the same process imports `envpool` first, or `envpool.entry` later.
+    """
+    name = "envpool.entry"  # imports every environment, and nothing else
+    nothing = ModuleType(name)
+    sys.modules.setdefault(name, nothing)
+    try:
+        import envpool
+        from envpool.atari.registration import atari_game_list
+    finally:
+        if sys.modules[name] is nothing:
+            del sys.modules[name]
+    return envpool.make, atari_game_list
+
+
+_make, _atari_game_list = _atari_alone()
+
+
 @cache
 def games() -> dict[str, str]:
     """All games: EnvPool's spelling (`MsPacman`) -> ALE's (`ms_pacman`)."""
-    return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in atari_game_list}
+    return {"".join(word.capitalize() for word in rom.split("_")): rom for rom in _atari_game_list}
 
 
 def resolve_game(name: str) -> str:
@@ -97,7 +119,7 @@ class _Emulators:
 
 
 def _emulators(game: str, **options: Any) -> _Emulators:
-    return _Emulators(envpool.make(f"{game}-v5", env_type="gymnasium", **options))
+    return _Emulators(_make(f"{game}-v5", env_type="gymnasium", **options))
 
 
 class _ScreenTwin:
