@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from scipy.ndimage import gaussian_filter1d
 
 from fls_jax.saliency.effects import changes, specific_drop
+from fls_jax.saliency.fading import faded_answers
 from fls_jax.saliency.projection import between
 from fls_jax.saliency.question import Answer, CannotExplainError, Question
-from fls_jax.saliency.variants import answers
 
 
 def greydanus(question: Question, step: int = 5, mask_sigma: float = 5, blur_sigma: float = 3) -> np.ndarray:
@@ -60,10 +58,8 @@ def occlusion(
     if not 0 < stride <= patch:
         raise ValueError(f"stride must be 1 to patch, {patch}; it is {stride}.")
     covered = [_patches(size, patch, stride) for size in question.observations.shape[1:3]]
-    rows, columns = _each_with_each(*covered)
-    variants = rows, columns, np.full(len(rows), grey, np.float32)
-    hidden = answers(question, question.observations, _greyed, variants)
-    scores = changes(question, hidden)
+    grey_frames = np.full(question.observations.shape, grey, np.float32)
+    scores = changes(question, faded_answers(question, grey_frames, *covered))
     scores = scores.reshape(*scores.shape[:2], len(covered[0]), len(covered[1]))
     shares = [(each / each.sum(axis=0)).T for each in covered]
     return np.einsum("yi,tbij,xj->tbyx", shares[0], scores, shares[1], optimize=True).astype(np.float32)
@@ -85,9 +81,9 @@ def _blurred_answers(question: Question, step: int, mask_sigma: float, blur_sigm
         )
     shape = question.observations.shape[1:3]
     rows, columns = (grid(size, step) for size in shape)
-    masks = _each_with_each(_gaussians(rows, shape[0], mask_sigma), _gaussians(columns, shape[1], mask_sigma))
-    frames = question.observations, blurred_frames(question.observations, blur_sigma)
-    return _Blurred(answers(question, frames, _blur_at, masks), rows, columns, shape)
+    masks = _gaussians(rows, shape[0], mask_sigma), _gaussians(columns, shape[1], mask_sigma)
+    blurred = blurred_frames(question.observations, blur_sigma)
+    return _Blurred(faded_answers(question, blurred, *masks), rows, columns, shape)
 
 
 def grid(size: int, step: int) -> np.ndarray:
@@ -97,11 +93,6 @@ def grid(size: int, step: int) -> np.ndarray:
     """
     count = (size - 1) // step + 1
     return (size - 1 - (count - 1) * step) / 2 + np.arange(count) * float(step)
-
-
-def _each_with_each(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All r * c pairs of r rows and c columns, in row-major order."""
-    return np.repeat(rows, len(columns), axis=0), np.tile(columns, (len(rows), 1))
 
 
 def _gaussians(centres: np.ndarray, size: int, sigma: float) -> np.ndarray:
@@ -128,22 +119,9 @@ def blurred_frames(observations: np.ndarray, sigma: float) -> np.ndarray:
     return np.einsum("yi,bijc,xj->byxc", rows, observations.astype(np.float32), columns, optimize=True)
 
 
-def _blur_at(frames: tuple[Array, Array], masks: tuple[Array, Array]) -> Array:
-    sharp, blurred = frames
-    mask = (masks[0][:, None] * masks[1][None, :])[..., None]
-    sharp = sharp.astype(jnp.float32)
-    return sharp + mask * (blurred - sharp)
-
-
 def _patches(size: int, patch: int, stride: int) -> np.ndarray:
     """float32 [n, size]: 1 at the pixels of patch i along an axis; the last patch reaches the end."""
     count = max(0, -(-(size - patch) // stride)) + 1
     start = np.arange(count)[:, None] * stride
     pixel = np.arange(size)
     return ((pixel >= start) & (pixel < start + patch)).astype(np.float32)
-
-
-def _greyed(frame: Array, patch: tuple[Array, Array, Array]) -> Array:
-    rows, columns, grey = patch
-    hidden = (rows[:, None] * columns[None, :])[..., None] > 0
-    return jnp.where(hidden, grey, frame.astype(jnp.float32))

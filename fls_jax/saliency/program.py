@@ -7,7 +7,7 @@ unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -25,9 +25,9 @@ _OF_A_BIAS = ("reshape", "broadcast_in_dim", "add")
 class Equation(NamedTuple):
     """One equation of a walk.
 
-    number: its position in the walk. primitive: its operation. scope: its name scope (`net/conv3`; Flax puts
-    module names there). shape: of its first output. relu: whether it is max(x, 0). hidden_relus: whether it
-    is a loop or branch with relus inside.
+    number: its position in the walk. primitive: its operation, with its parameters. scope: its name scope
+    (`net/conv3`; Flax puts module names there). shape: of its first output. relu: whether it is max(x, 0).
+    hidden_relus: whether it is a loop or branch with relus inside.
     """
 
     number: int
@@ -36,10 +36,14 @@ class Equation(NamedTuple):
     shape: tuple[int, ...]
     relu: bool
     hidden_relus: bool
+    parameters: Mapping[str, Any]
 
 
-Visit = Callable[[Equation, list[Any], Callable[[], Any]], Any]
-"""(equation, operands, function that computes it unchanged) -> output, or None to leave it unchanged."""
+Visit = Callable[[Equation, list[Any], Callable[..., Any]], Any]
+"""(equation, operands, function that computes it) -> output, or None to leave it unchanged.
+
+The function computes the equation as it is, or of other operands if it is given some.
+"""
 
 
 def walk(function: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
@@ -148,16 +152,18 @@ def _run(
 
 def _output(equation: Any, operands: list[Any], visit: Visit, scope: str, number: int) -> list[Any]:
     relu = _is_relu(equation)
-    shape = equation.outvars[0].aval.shape
+    shape = equation.outvars[0].aval.shape if equation.outvars else ()  # a callback has no output
     hidden = not relu and any(map(_has_relu, _inner(equation))) and "custom" not in equation.primitive.name
 
-    def as_it_is() -> Any:
-        outputs = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(equation.params))
+    def compute(*others: Any) -> Any:
+        parameters = equation.primitive.get_bind_params(equation.params)
+        outputs = equation.primitive.bind(*(others or operands), **parameters)
         return outputs[0] if equation.primitive.multiple_results and len(outputs) == 1 else outputs
 
-    output = visit(Equation(number, equation.primitive.name, scope, shape, relu, hidden), operands, as_it_is)
-    output = as_it_is() if output is None else output
-    return output if len(equation.outvars) > 1 else [output]
+    seen = Equation(number, equation.primitive.name, scope, shape, relu, hidden, equation.params)
+    output = visit(seen, operands, compute)
+    output = compute() if output is None else output
+    return [output] if len(equation.outvars) == 1 else output
 
 
 def _is_relu(equation: Any) -> bool:

@@ -28,7 +28,7 @@ def answers(question: Question, frames: Any, perturb: Perturb, variants: Any) ->
     count = len(jax.tree.leaves(variants)[0])
     variants = jax.tree.map(jnp.asarray, variants)
     parts = []
-    for block, size in padded_blocks(frames, _frames_at_once()):
+    for block, size in padded_blocks(frames, frames_at_once()):
         step = partial(_step, question.apply, perturb, question.params, jax.device_put(block), variants)
         said = [step(*pairs) for pairs in _pairs(size, count)]
         logits, value = (np.concatenate(column)[: size * count] for column in zip(*said, strict=True))
@@ -36,7 +36,8 @@ def answers(question: Question, frames: Any, perturb: Perturb, variants: Any) ->
     return Answer(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _frames_at_once() -> int:
+def frames_at_once() -> int:
+    """Frames whose variants are computed together, which bounds the memory."""
     return 8 if jax.default_backend() == "cpu" else 64
 
 
