@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fls_jax.errors import UserError, missing_library
@@ -11,6 +12,8 @@ from fls_jax.process.output import lost_output, outlast_readers
 
 def main() -> None:
     """Run the command line; a UserError is one sentence on stderr and exit code 2."""
+    # JAX makes initial weights by LAPACK. On cores that are shared, OpenBLAS's threads wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     outlast_readers()
     try:
         read_names_as_utf8(sys.argv[1:])

@@ -35,6 +35,19 @@ def test_too_few_files_are_a_sentence(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_command_gives_openblas_one_thread_before_it_is_loaded():
+    code = (
+        "import contextlib, sys; from fls_jax.__main__ import main; sys.argv = ['fls', 'networks']\n"
+        "assert not {'numpy', 'scipy', 'jax'} & set(sys.modules)\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "import scipy.linalg, threadpoolctl\n"
+        "print({pool['num_threads'] for pool in threadpoolctl.threadpool_info() if pool['user_api'] == 'blas'})"
+    )
+    free = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=free)
+    assert done.stdout.splitlines()[-1] == "{1}"
+
+
 def test_a_low_soft_limit_is_raised():
     code = (
         "import resource; _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
