@@ -12,7 +12,7 @@ _cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
-# As in the command (fls_jax/__main__.py); NumPy may be loaded already, SciPy's library, which JAX calls, is not.
+# As in the command (fls_jax/__main__.py). JAX calls SciPy's OpenBLAS, which is not loaded yet.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Under `nohup`, and in a script's background, the tests would pass ignored signals on to the programs whose
