@@ -130,7 +130,7 @@ def compiled_memory(options: Measure) -> dict[str, Any]:
 
     from fls_jax.networks.modules import ActorCritic
     from fls_jax.networks.specs import network_spec
-    from fls_jax.ppo.trainer import network_apply
+    from fls_jax.ppo.fleet import network_apply
     from fls_jax.ppo.update import init_train_state, make_update
     from fls_jax.types import Trajectory
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from fls_jax.ppo.fleet import Fleet
 from fls_jax.ppo.rollout import group_noise
-from fls_jax.ppo.trainer import Fleet
 
 
 def timed(work: Callable[[], Any], repeats: int = 0) -> list[float]:

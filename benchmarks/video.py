@@ -35,7 +35,7 @@ from fls_jax.film.job import load_agents
 from fls_jax.film.movie import Movie
 from fls_jax.film.playing import play
 from fls_jax.film.views import draw
-from fls_jax.ppo.trainer import build_network
+from fls_jax.ppo.fleet import build_network
 from fls_jax.runs.checkpoints import CheckpointStore
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.provenance import commit, versions

@@ -30,7 +30,7 @@ KNOWS = {
     "wandb": {"wandb/service.py"},
     "av": {"film/movie.py"},
     "ale_py": {"atari/emulator.py"},
-    "tyro": {"cli/commands.py", "cli/parsing.py"},
+    "tyro": {"cli/commands.py", "cli/data_commands.py", "cli/parsing.py"},
 }
 
 

@@ -19,7 +19,8 @@ from jax.flatten_util import ravel_pytree
 from fls_jax.config import TrainConfig
 from fls_jax.networks.modules import ActorCritic, initial_params
 from fls_jax.networks.specs import network_spec
-from fls_jax.ppo.trainer import Trainer, build_network, network_apply
+from fls_jax.ppo.fleet import build_network, network_apply
+from fls_jax.ppo.trainer import Trainer
 from fls_jax.ppo.update import make_update
 from fls_jax.runs.checkpoints import CheckpointStore, load_params
 

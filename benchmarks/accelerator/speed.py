@@ -16,7 +16,7 @@ from benchmarks.arithmetic import step_cost, training_flops
 from benchmarks.parts import policy_seconds, timed, update_seconds
 from fls_jax.config import PRESETS, TrainConfig
 from fls_jax.networks.specs import network_spec
-from fls_jax.ppo.trainer import Fleet
+from fls_jax.ppo.fleet import Fleet
 
 SEEDS = (1, 9, 17, 25, 33)
 PAPER, FAST = PRESETS["paper"], PRESETS["throughput"]

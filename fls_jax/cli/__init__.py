@@ -6,18 +6,14 @@ from collections.abc import Sequence
 
 import fls_jax
 from fls_jax.cli.commands import (
-    AtariHead,
     Evaluate,
-    Games,
     Gaze,
-    ImportBaselines,
-    Networks,
     Report,
     Saliency,
-    Sync,
     Train,
     Video,
 )
+from fls_jax.cli.data_commands import AtariHead, Games, ImportBaselines, Networks, Sync
 from fls_jax.cli.parsing import check_no_empty_value, parse
 from fls_jax.process.allocator import restart_with_settings
 

@@ -9,19 +9,15 @@ from typing import Annotated
 import tyro
 
 from fls_jax.cli.commands import (
-    AtariHead,
     Command,
     Evaluate,
-    Games,
     Gaze,
-    ImportBaselines,
-    Networks,
     Report,
     Saliency,
-    Sync,
     Train,
     Video,
 )
+from fls_jax.cli.data_commands import AtariHead, Games, ImportBaselines, Networks, Sync
 from fls_jax.config import PRESETS
 from fls_jax.errors import UserError
 

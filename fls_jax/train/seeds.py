@@ -16,7 +16,8 @@ import jax
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.ppo.trainer import Fleet, Member
+from fls_jax.ppo.fleet import Fleet
+from fls_jax.ppo.trainer import Member
 from fls_jax.process.display import TrainingDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.process.places import usable_places

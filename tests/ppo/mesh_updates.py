@@ -16,7 +16,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from fls_jax.config import TrainConfig
 from fls_jax.networks.modules import initial_params
-from fls_jax.ppo.trainer import build_network, network_apply
+from fls_jax.ppo.fleet import build_network, network_apply
 from fls_jax.ppo.update import init_train_state, make_update
 from fls_jax.types import Trajectory
 

@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
 from fls_jax.ppo.environments import group_count
+from fls_jax.ppo.fleet import Fleet
 from fls_jax.ppo.sharding import Placement
-from fls_jax.ppo.trainer import Fleet, Trainer
+from fls_jax.ppo.trainer import Trainer
 from tests.ppo.test_trainer import Quarters
 
 SEEDS = (1, 9, 17)

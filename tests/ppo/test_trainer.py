@@ -19,7 +19,8 @@ from fls_jax.errors import UserError
 from fls_jax.networks.specs import NetworkSpec
 from fls_jax.ppo.environments import atari_pool, environment_seeds
 from fls_jax.ppo.episodes import EpisodeStatistics
-from fls_jax.ppo.trainer import Trainer, check_spread
+from fls_jax.ppo.fleet import check_spread
+from fls_jax.ppo.trainer import Trainer
 from fls_jax.types import EnvStep, NetworkOutput
 from tests.processes import run_python
 

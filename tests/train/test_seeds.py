@@ -11,7 +11,7 @@ import pytest
 
 from fls_jax.config import TrainConfig
 from fls_jax.errors import UserError
-from fls_jax.ppo.trainer import Fleet
+from fls_jax.ppo.fleet import Fleet
 from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.train.job import Tracking, train
