@@ -20,7 +20,7 @@ from jax import Array
 from fls_jax.networks.chunking import padded_blocks
 from fls_jax.saliency.program import Equation, walk
 from fls_jax.saliency.question import Answer, Apply, Question
-from fls_jax.saliency.variants import answers, frames_at_once, passes_at_once
+from fls_jax.saliency.variants import answers, frames_at_once
 from fls_jax.types import Params
 
 
@@ -48,10 +48,8 @@ def _in_rows(
     question: Question, frames: tuple[np.ndarray, np.ndarray], rows: np.ndarray, columns: np.ndarray
 ) -> Answer:
     """The answers, one row's mask with all columns' masks in a batch, for a few frames at once."""
-    together = max(1, min(frames_at_once(), round(passes_at_once() / len(columns))))
-    together = 1 << (together.bit_length() - 1)  # padded_blocks has powers of two
     across, parts = jnp.asarray(columns), []
-    for block, size in padded_blocks(frames, together):
+    for block, size in padded_blocks(frames, frames_at_once()):
         step = partial(_row, question.apply, question.params, jax.device_put(block))
         said = [step(row, across) for row in jnp.asarray(rows)]
         parts.append([np.stack(column, axis=1)[:size] for column in zip(*said, strict=True)])
