@@ -30,6 +30,7 @@ from benchmarks.accelerator import correctness, machine, speed, training
 from benchmarks.accelerator.journal import Journal
 from fls_jax.config import PRESETS
 from fls_jax.networks.specs import NETWORKS
+from fls_jax.process.allocator import restart_with_settings
 
 # The parts in their order, with their shares of the time. What one part leaves, the next one gets.
 SHARES = {"machine": 0.1, "correctness": 0.15, "speed": 0.3, "pytorch": 0.15, "training": 0.3}
@@ -158,4 +159,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_settings()  # as `fls train` does; PyTorch's process inherits them
     sys.exit(main())
