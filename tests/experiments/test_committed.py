@@ -167,6 +167,6 @@ def test_the_saliency_findings_are_those_of_the_records():
     cells = {
         word.strip("()") for table in tables for row in table.rows for cell in row for word in cell.split()
     }
-    numbers = re.findall(r"\d+\.\d+|\d+(?=%)", told)
+    numbers = re.findall(r"-?\d+\.\d+|\d+(?=%)", told)
     assert len(numbers) > 10
     assert [number for number in numbers if not {number, f"{number}%"} & cells] == []
