@@ -53,6 +53,12 @@ def run_python(
     return run
 
 
+def forced_devices(count: int) -> dict[str, str]:
+    """The environment of a process that sees this machine's CPU as so many devices."""
+    force = f"--xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {force}".strip(), "JAX_PLATFORMS": "cpu"}
+
+
 def run_without_root(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `fls` bound by the rights of files and folders, also where root runs the tests."""
     rights = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []

@@ -15,7 +15,6 @@ from fls_jax.networks.geometry import (
     paint,
     positions_read,
 )
-from fls_jax.networks.modules import Extractor
 from fls_jax.networks.specs import NETWORKS, SPARSE, network_spec
 from tests.oracles import networks as oracle
 
@@ -35,15 +34,23 @@ def test_only_padded_rsppo_differs_from_the_truth():
     assert attention_geometry(network_spec("cnn_rsppo")) == Geometry(36, 8, 1)
 
 
+def kernels_of(name, rng):
+    """Kernels of the torso by the number of their layer, none of them negative, so that nothing cancels."""
+    parameters = oracle.random_parameters(name, 4, rng)
+    return {
+        number: jnp.abs(jnp.asarray(parameters[f"conv{number}/kernel"], jnp.float32))
+        for number in range(1, len(network_spec(name).torso) + 1)
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["cnn_rsppo", "cnn_sparse_fls", "cnn_sparse_fls_h1", "cnn_dense_fls", "cnn_patch_fls"]
 )
-def test_a_painted_position_is_what_its_feature_sees(name):
+def test_a_painted_position_is_what_its_feature_sees(name, rng):
     """The pixels with a gradient from one feature before its gate are exactly the pixels it paints."""
     spec = network_spec(name)
     first = spec.attention.after[0]
-    extractor = Extractor(spec)
-    params = jax.jit(extractor.init)(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
+    kernels = kernels_of(name, rng)
     size = attention_shape(spec)[0]
     for row, column in [(0, 0), (size // 2, size - 1)]:
 
@@ -51,13 +58,16 @@ def test_a_painted_position_is_what_its_feature_sees(name):
             pad = spec.input_padding
             x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
             for number, layer in enumerate(spec.torso[:first], start=1):
-                kernel = jnp.abs(params[f"conv{number}"]["kernel"])
                 x = jax.lax.conv_general_dilated(
-                    x, kernel, (layer.stride,) * 2, layer.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+                    x,
+                    kernels[number],
+                    (layer.stride,) * 2,
+                    layer.padding,
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 )
             return x[0, row, column].sum()
 
-        seen = jax.grad(feature)(jnp.ones((1, 84, 84, 4)))[0].sum(axis=-1) > 0
+        seen = jax.jit(jax.grad(feature))(jnp.ones((1, 84, 84, 4)))[0].sum(axis=-1) > 0
         attention = jnp.zeros((1, size, size)).at[0, row, column].set(1.0)
         np.testing.assert_array_equal(paint(attention, attention_geometry(spec))[0] > 0, seen)
 
@@ -81,23 +91,25 @@ def test_later_gates_on_the_first_gates_grid():
 
 
 @pytest.mark.parametrize("name", [name for name, spec in NETWORKS.items() if spec.attention])
-def test_the_positions_that_are_read_are_those_whose_gate_changes_something(name):
+def test_the_positions_that_are_read_are_those_whose_gate_changes_something(name, rng):
     """A gradient through all that stands behind the gate: the last row and column of patches have none."""
     spec = network_spec(name)
     (first, *_), size = spec.attention.after, attention_shape(spec)[0]
-    extractor = Extractor(spec)
-    params = jax.jit(extractor.init)(jax.random.key(0), jnp.zeros((1, 84, 84, 4), jnp.uint8))["params"]
+    kernels = kernels_of(name, rng)
 
     def behind(gate):
         x = jnp.ones((1, size, size, spec.torso[first - 1].features)) * gate[None, :, :, None]
         for number, layer in enumerate(spec.torso[first:], start=first + 1):
-            kernel = jnp.abs(params[f"conv{number}"]["kernel"])
             x = jax.lax.conv_general_dilated(
-                x, kernel, (layer.stride,) * 2, layer.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x,
+                kernels[number],
+                (layer.stride,) * 2,
+                layer.padding,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return x.sum()
 
-    read = np.asarray(jax.grad(behind)(jnp.ones((size, size))) > 0)
+    read = np.asarray(jax.jit(jax.grad(behind))(jnp.ones((size, size))) > 0)
     expected = np.arange(size) < positions_read(spec)
     np.testing.assert_array_equal(read, np.outer(expected, expected))
     assert positions_read(spec) == (20 if "patch" in name else size)

@@ -154,7 +154,7 @@ def test_bfloat16_computes_low_and_keeps_float32_parameters(rng):
     low = ActorCritic(spec, 4, dtype=jnp.bfloat16)
     again = jax.eval_shape(low.init, jax.random.key(0), SCREENS)
     assert {leaf.dtype for leaf in jax.tree.leaves(again)} == {jnp.dtype("float32")}
-    a, b = ActorCritic(spec, 4).apply(params, observations), low.apply(params, observations)
+    a, b = (jax.jit(network.apply)(params, observations) for network in (ActorCritic(spec, 4), low))
     assert {leaf.dtype for leaf in jax.tree.leaves(b)} == {jnp.dtype("float32")}
     np.testing.assert_allclose(a.value, b.value, atol=0.05)
     assert not np.array_equal(a.value, b.value)
@@ -177,6 +177,6 @@ def test_extractor_drops_into_another_network(rng):
             return nn.Dense(10)(features), attention
 
     observations = jnp.asarray(rng.integers(0, 256, (2, 84, 84, 4), dtype=np.uint8))
-    (classes, attention), _ = Classifier().init_with_output(jax.random.key(0), observations)
+    (classes, attention), _ = jax.jit(Classifier().init_with_output)(jax.random.key(0), observations)
     assert classes.shape == (2, 10)
     assert attention.shape == (2, 7, 7)

@@ -46,6 +46,25 @@ def applied(apply, params, observations, replacement):
     return forward(params, observations, replacement)
 
 
+def maps_of_gates(apply, params, observations):
+    """gate_maps, compiled."""
+    return jax.jit(lambda *args: gate_maps(apply, *args))(params, observations)
+
+
+def sown_gates(name, params, observations, replacement=None):
+    """The gates that Extractor sows, as gate_maps names them."""
+    module = ActorCritic(network_spec(name), 4)
+
+    @jax.jit
+    def forward(params, observations, replacement):
+        with replaced(replacement):
+            return module.apply({"params": params}, observations, mutable="intermediates")[1]
+
+    sown = forward(params, observations, replacement or make_replacement("trained"))
+    sown = sown["intermediates"]["extractor"]
+    return {f"extractor/attention{key.removeprefix('gate')}": maps for key, (maps,) in sown.items()}
+
+
 def with_maps_of_one(params):
     """The same parameters, but every softplus gate gives exactly 1 everywhere."""
     guess = np.float32(np.log(np.e - 1))
@@ -63,7 +82,7 @@ def with_maps_of_one(params):
 def test_a_map_that_is_one_everywhere_may_be_replaced_by_one_or_itself(name, rng):
     params = with_maps_of_one(flax_params(oracle.random_parameters(name, 4, rng)))
     apply, observations = network(name, chunk_size=3), screens(rng, 7)
-    gates = gate_maps(apply, params, screens(rng, 4))
+    gates = maps_of_gates(apply, params, screens(rng, 4))
     trained = applied(apply, params, observations, make_replacement("trained"))
     for other in ("constant:1", "mean", "uniform", "other", "shuffled"):
         output = applied(apply, params, observations, make_replacement(other, gates))
@@ -90,18 +109,11 @@ def test_a_constant_takes_every_gate_out(name, rng):
     np.testing.assert_allclose(output.logits, logits, rtol=0, atol=1e-4 * np.abs(logits).max())
 
 
-def gates_of(sown):
-    """The gates that Extractor sows, as gate_maps names them."""
-    sown = sown["intermediates"]["extractor"]
-    return {f"extractor/attention{key.removeprefix('gate')}": maps for key, (maps,) in sown.items()}
-
-
 @pytest.mark.parametrize("name", ["cnn_sparse_fls_x3", "cnn_patch_fls", "cnn_rsppo"])
 def test_the_maps_are_those_of_every_gate(name, rng):
     params, observations = flax_params(oracle.random_parameters(name, 4, rng)), screens(rng, 5)
-    module = ActorCritic(network_spec(name), 4)
-    expected = gates_of(module.apply({"params": params}, observations, mutable="intermediates")[1])
-    found = gate_maps(network(name, chunk_size=2), params, observations)
+    expected = sown_gates(name, params, observations)
+    found = maps_of_gates(network(name, chunk_size=2), params, observations)
     assert found.keys() == expected.keys()
     assert len(found) == (3 if name.endswith("x3") else 1)
     for path, maps in expected.items():
@@ -112,23 +124,15 @@ def test_the_maps_are_those_of_every_gate(name, rng):
 def test_what_the_replacements_are(name, rng):
     params = flax_params(oracle.random_parameters(name, 4, rng))
     apply, reference, observations = network(name), screens(rng, 4), screens(rng, 3)
-    gates = gate_maps(apply, params, reference)
-
-    def replaced_gates(kind):
-        replacement = make_replacement(kind, gates, seed=3)
-
-        module = ActorCritic(network_spec(name), 4)
-        with replaced(replacement):
-            _, sown = module.apply({"params": params}, observations, mutable="intermediates")
-        return gates_of(sown)
-
-    trained = gate_maps(apply, params, observations)
+    gates = maps_of_gates(apply, params, reference)
+    kinds = ("mean", "uniform", "other", "shuffled", "constant:2.5")
+    changed = [
+        sown_gates(name, params, observations, make_replacement(kind, gates, seed=3)) for kind in kinds
+    ]
+    trained = maps_of_gates(apply, params, observations)
     for path, moments in gates.items():
         moments = np.asarray(moments, np.float64)
-        mean, uniform, other, shuffled, constant = (
-            np.asarray(replaced_gates(kind)[path])
-            for kind in ("mean", "uniform", "other", "shuffled", "constant:2.5")
-        )
+        mean, uniform, other, shuffled, constant = (np.asarray(each[path]) for each in changed)
         assert {each.shape for each in (mean, uniform, other, shuffled, constant)} == {
             (3, *moments.shape[1:])
         }
@@ -146,14 +150,12 @@ def test_what_the_replacements_are(name, rng):
 def test_the_same_moment_is_drawn_for_all_gates(rng):
     params = flax_params(oracle.random_parameters("cnn_sparse_fls_x3", 4, rng))
     apply = network("cnn_sparse_fls_x3")
-    gates = gate_maps(apply, params, screens(rng, 6))
+    gates = maps_of_gates(apply, params, screens(rng, 6))
     numbered = {
         path: jnp.broadcast_to(jnp.arange(6.0)[:, None, None], maps.shape) for path, maps in gates.items()
     }
     observations = screens(rng, 40)
-    module = ActorCritic(network_spec("cnn_sparse_fls_x3"), 4)
-    with replaced(make_replacement("other", numbered)):
-        maps = gates_of(module.apply({"params": params}, observations, mutable="intermediates")[1])
+    maps = sown_gates("cnn_sparse_fls_x3", params, observations, make_replacement("other", numbered))
     chosen = [np.asarray(each)[:, 0, 0] for each in maps.values()]
     np.testing.assert_array_equal(chosen[0], chosen[1])
     np.testing.assert_array_equal(chosen[0], chosen[2])
@@ -165,7 +167,7 @@ def test_what_is_drawn_follows_from_the_observation_alone(rng):
     params = flax_params(oracle.random_parameters("cnn_patch_fls", 4, rng))
     observations = screens(rng, 9)
     observations = observations.at[8].set(observations[2])
-    gates = gate_maps(network("cnn_patch_fls"), params, screens(rng, 50))
+    gates = maps_of_gates(network("cnn_patch_fls"), params, screens(rng, 50))
     for kind in ("other", "shuffled"):
         whole = applied(network("cnn_patch_fls"), params, observations, make_replacement(kind, gates))
         sliced = applied(network("cnn_patch_fls", 4), params, observations, make_replacement(kind, gates))
@@ -202,7 +204,7 @@ def test_an_agent_that_reads_one_patch_acts_otherwise_where_its_gate_is_replaced
     bright[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
     assert oracle.forward("cnn_patch_fls", parameters, bright)[0].argmax() == 1
     bright = jnp.asarray(bright)
-    ((path, trained),) = gate_maps(apply, params, bright).items()
+    ((path, trained),) = maps_of_gates(apply, params, bright).items()
     for changed, action in (((row, column), 0), ((row, column + 1), 1)):
         maps = {path: trained.at[0, *changed].set(0.5)}
         output = applied(apply, params, bright, make_replacement("other", maps))
@@ -217,7 +219,7 @@ def network_of_two_actions():
 def test_the_gate_of_the_last_row_and_column_of_patches_does_nothing(rng):
     params, observations = flax_params(oracle.random_parameters("cnn_patch_fls", 4, rng)), screens(rng, 1)
     apply = network("cnn_patch_fls")
-    ((path, trained),) = gate_maps(apply, params, observations).items()
+    ((path, trained),) = maps_of_gates(apply, params, observations).items()
     before = applied(apply, params, observations, make_replacement("trained"))
     read = positions_read(network_spec("cnn_patch_fls"))
     assert read == 20

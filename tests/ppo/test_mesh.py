@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.processes import assert_refused, read_rows, run_python, run_training
+from tests.processes import assert_refused, forced_devices, read_rows, run_python, run_training
 
-FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+FOUR = forced_devices(4)
 
 
 @pytest.fixture(scope="module")

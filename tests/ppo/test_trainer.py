@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import flax.linen as nn
 import jax
@@ -22,7 +19,7 @@ from fls_jax.ppo.episodes import EpisodeStatistics
 from fls_jax.ppo.fleet import check_spread
 from fls_jax.ppo.trainer import Trainer
 from fls_jax.types import EnvStep, NetworkOutput
-from tests.processes import run_python
+from tests.processes import forced_devices, run_python
 
 PONG = TrainConfig(
     network="cnn_sparse_fls_pool", num_envs=4, rollout_length=8, minibatches=2, epochs=2, total_steps=32 * 40
@@ -252,20 +249,8 @@ for microbatch in (0, 8):
 
 def test_four_devices_train_as_one(tmp_path):
     """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "JAX_PLATFORMS": "cpu",
-    }
     for devices in ("1", "4"):
-        run = subprocess.run(
-            [sys.executable, "-c", FOUR_DEVICES, devices, str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
+        run_python(["-c", FOUR_DEVICES, devices, str(tmp_path)], **forced_devices(4))
     for microbatch in (0, 8):
         one, four = (np.load(tmp_path / f"{devices}-{microbatch}.npz") for devices in (1, 4))
         np.testing.assert_allclose(four["losses"], one["losses"], rtol=1e-3, atol=1e-5)
@@ -295,9 +280,5 @@ for batches in ((), (256, 0), (6,)):
 
 
 def test_devices_that_do_not_divide_the_work_are_left_out_and_counted():
-    run = run_python(
-        ["-c", SIX_DEVICES],
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS="--xla_force_host_platform_device_count=6",
-    )
+    run = run_python(["-c", SIX_DEVICES], **forced_devices(6))
     assert run.stdout.split() == ["4", "2", "4", "2", "2", "4"]

@@ -22,7 +22,7 @@ from jax.sharding import SingleDeviceSharding
 
 from fls_jax.errors import UserError
 from fls_jax.runs.checkpoints import CheckpointStore, checkpoint_steps, load_params
-from tests.processes import run_python, small_disk
+from tests.processes import forced_devices, run_python, small_disk
 
 HERE = SingleDeviceSharding(jax.local_devices()[0])
 
@@ -310,11 +310,7 @@ store.close()
 
 
 def test_what_four_devices_saved_one_device_restores(tmp_path):
-    run_python(
-        ["-c", SAVE_ON_FOUR, str(tmp_path)],
-        JAX_PLATFORMS="cpu",
-        XLA_FLAGS="--xla_force_host_platform_device_count=4",
-    )
+    run_python(["-c", SAVE_ON_FOUR, str(tmp_path)], **forced_devices(4))
     params, learner = make_items(4)
     assert_identical(load_params(tmp_path)[1], jax.tree.map(np.asarray, params))
     restored = restore(tmp_path)
