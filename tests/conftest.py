@@ -51,6 +51,22 @@ _hook = install_import_hook(
 _hook.__enter__()
 
 
+# They take a minute and more of a core. First, so that no process ends alone with one of them.
+LONGEST = (
+    "tests/experiments/launch/test_slurm.py",
+    "tests/experiments/launch/test_local.py",
+    "tests/ppo/test_mesh.py",
+    "tests/train/test_hosts.py",
+    "tests/test_docs.py",
+    "tests/benchmarks/test_accelerator.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.split("::")[0], len(place)))
+
+
 @pytest.fixture
 def rng(request):
     """A NumPy generator that is the same for a test in every run."""

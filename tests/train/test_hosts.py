@@ -69,7 +69,8 @@ def test_two_processes_have_the_parameters_of_two_devices_bit_for_bit(tmp_path):
     for process in pair:
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output[-3000:]
-    run_python(["-c", UPDATES, str(tmp_path / "mesh.npz"), "2", "none", "0"], XLA_FLAGS=forced_devices(2)["XLA_FLAGS"])
+    two = {"XLA_FLAGS": forced_devices(2)["XLA_FLAGS"]}
+    run_python(["-c", UPDATES, str(tmp_path / "mesh.npz"), "2", "none", "0"], **two)
     processes, mesh = (np.load(tmp_path / f"{name}.npz") for name in ("pair", "mesh"))
     assert processes["told"][-1, 2] == 4, "the games of both processes: four environments, one game each"
     for name in mesh.files:
