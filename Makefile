@@ -98,7 +98,7 @@ lock: setup ## Resolve the requirements anew into requirements.txt
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.txt
 
 core: setup ## The core tests alone, e.g. on another Python [VENV=.venv-3.13 PYTHON=python3.13 ARGS]
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(CORE_TESTS) $(ARGS)
+	@XLA_FLAGS="$${XLA_FLAGS-}" $(BIN)/python -m pytest -n auto --dist worksteal $(CORE_TESTS) $(ARGS)
 
 lowest: setup ## Core tests with the lowest versions that pyproject.toml allows, in .venv-lowest [ARGS]
 	@$(BIN)/python -m pip install --quiet uv
@@ -107,7 +107,7 @@ lowest: setup ## Core tests with the lowest versions that pyproject.toml allows,
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-lowest
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest.txt -e . --no-deps
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex hypothesis
-	@.venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
+	@XLA_FLAGS="$${XLA_FLAGS-}" .venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
 
 bare: ## Training, evaluation and a benchmark with the newest libraries, without optional ones [PYTHON=python3.12]
 	@PYTHON="$(PYTHON)" bash scripts/bare.sh

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import zlib
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 # Compilation is most of the time of the tests, and many compile the same programs in several processes.
@@ -14,6 +16,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # As in the command (fls_jax/__main__.py). JAX calls SciPy's OpenBLAS, which is not loaded yet.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# The tests run a program a few times, so it had better compile quickly than run quickly. With `XLA_FLAGS=` in
+# the environment, as in `make core`, and on accelerators they compile as for users.
+if "XLA_FLAGS" not in os.environ and not (find_spec("jax_plugins") or find_spec("libtpu")):
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not know it
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 # Under `nohup`, and in a script's background, the tests would pass ignored signals on to the programs whose
 # handling of them they check.
