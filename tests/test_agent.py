@@ -18,6 +18,7 @@ import pytest
 
 import fls_jax
 from fls_jax.errors import UserError
+from fls_jax.networks.compiled import compiled_network
 from fls_jax.networks.specs import NETWORKS
 from fls_jax.ppo.trainer import Trainer
 from fls_jax.saliency.projection import project
@@ -61,6 +62,7 @@ def test_output_and_saliency_of_a_run(network, tmp_path, rng):
 
 
 def test_any_batch_size_gives_the_same_rows_and_few_compilations(run, rng):
+    compiled_network.cache_clear()  # agents of other tests share their programs
     agent = fls_jax.load_agent(run[0])
     seen = observations(rng, 70)
     whole, maps = agent(seen), agent.saliency(seen)
