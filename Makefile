@@ -16,7 +16,7 @@ ACCEL    ?= auto
 PYTHON   ?= python3
 VENV     ?= .venv
 # What another Python or other versions of the libraries would break first.
-CORE_TESTS := tests/networks tests/ppo tests/atari tests/runs tests/test_agent.py tests/test_config.py tests/test_cli.py
+CORE_TESTS := tests/networks tests/ppo tests/atari tests/runs tests/saliency tests/test_agent.py tests/test_config.py tests/test_cli.py
 
 BIN      := $(VENV)/bin
 SHELL    := /bin/bash
@@ -106,7 +106,7 @@ lowest: setup ## Core tests with the lowest versions that pyproject.toml allows,
 	  -o .venv-lowest.txt
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-lowest
 	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest.txt -e . --no-deps
-	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex hypothesis
+	@$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python -c .venv-lowest.txt pytest pytest-xdist beartype chex hypothesis scikit-image
 	@XLA_FLAGS="$${XLA_FLAGS-}" .venv-lowest/bin/python -m pytest -q $(CORE_TESTS) $(ARGS)
 
 bare: ## Training, evaluation and a benchmark with the newest libraries, without optional ones [PYTHON=python3.12]

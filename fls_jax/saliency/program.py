@@ -156,8 +156,9 @@ def _output(equation: Any, operands: list[Any], visit: Visit, scope: str, number
     hidden = not relu and any(map(_has_relu, _inner(equation))) and "custom" not in equation.primitive.name
 
     def compute(*others: Any) -> Any:
-        parameters = equation.primitive.get_bind_params(equation.params)
-        outputs = equation.primitive.bind(*(others or operands), **parameters)
+        bound = equation.primitive.get_bind_params(equation.params)
+        functions, parameters = bound if isinstance(bound, tuple) else ((), bound)  # before JAX 0.10, a pair
+        outputs = equation.primitive.bind(*functions, *(others or operands), **parameters)
         return outputs[0] if equation.primitive.multiple_results and len(outputs) == 1 else outputs
 
     seen = Equation(number, equation.primitive.name, scope, shape, relu, hidden, equation.params)
