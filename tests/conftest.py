@@ -42,21 +42,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-_hook = install_import_hook(
-    [
-        "fls_jax.agent",
-        "fls_jax.atari",
-        "fls_jax.atari_head",
-        "fls_jax.film",
-        "fls_jax.imports",
-        "fls_jax.metrics",
-        "fls_jax.networks",
-        "fls_jax.ppo.losses",
-        "fls_jax.ppo.update",
-        "fls_jax.ppo.optimiser",
-    ],
-    "tests.typechecking.check",
-)
+_hook = install_import_hook(["fls_jax"], "tests.typechecking.check")
 _hook.__enter__()
 
 
