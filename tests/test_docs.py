@@ -14,6 +14,7 @@ import pytest
 
 from fls_jax.cli import parse
 from fls_jax.networks.specs import NETWORKS
+from fls_jax.saliency import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -46,7 +47,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     example.write_text("\n".join(blocks(page, "python")))
     # A reader's JAX is not as strict as the tests' is.
     lenient = jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
-    with lenient[0], lenient[1], mock.patch.dict(NETWORKS):  # an example adds a network
+    with lenient[0], lenient[1], mock.patch.dict(NETWORKS), mock.patch.dict(METHODS):  # examples add to them
         runpy.run_path(str(example), run_name="docs_example")
 
 
