@@ -387,16 +387,3 @@ def test_colour_screens_of_another_game_are_noticed(rng):
         pool.step(np.array([1]))
     with pytest.raises(ValueError, match="screens=True"):
         AtariPool("Breakout", 1, 7, threads=1).screens  # noqa: B018
-
-
-def test_other_environments_of_envpool_are_loaded_only_when_asked_for():
-    code = """
-import sys, fls_jax.atari.pool as ours, envpool
-assert set(envpool.list_all_envs()) == {f"{game}-v5" for game in ours.games()}
-assert "matplotlib" not in sys.modules
-assert "CartPole-v1" not in envpool.list_all_envs()
-import envpool.entry
-assert "CartPole-v1" in envpool.list_all_envs()
-ours.AtariPool("Pong", num_envs=1, seed=0).reset()
-"""
-    run_python(["-c", code])
