@@ -20,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # The tests run a program a few times, so it had better compile quickly than run quickly. With `XLA_FLAGS=` in
 # the environment, as in `make core`, and on accelerators they compile as for users.
 if "XLA_FLAGS" not in os.environ and not (find_spec("jax_plugins") or find_spec("libtpu")):
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not know it
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
@@ -55,6 +55,13 @@ LONGEST = (
     "tests/test_docs.py",
     "tests/benchmarks/test_accelerator.py",
 )
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: tests wait for other processes, for Slurm and for disks."""
+    from fls_jax.process.cores import available_cores  # after the hook, as all of ours
+
+    return available_cores() + 1
 
 
 def pytest_collection_modifyitems(items):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.processes import assert_refused, forced_devices, read_rows, run_python, run_training
+from tests.processes import assert_refused, forced_devices, optimised, read_rows, run_python, run_training
 
 FOUR = forced_devices(4)
 
@@ -14,7 +14,7 @@ FOUR = forced_devices(4)
 def distances(tmp_path_factory):
     """distance(a, b): between the parameters of two variants after an update, over the way that they went."""
     file = tmp_path_factory.mktemp("mesh") / "updates.npz"
-    run_python(["-m", "tests.ppo.mesh_updates", str(file)], JAX_ENABLE_X64="1", **FOUR)
+    run_python(["-m", "tests.ppo.mesh_updates", str(file)], JAX_ENABLE_X64="1", **optimised(FOUR))
     with np.load(file) as ends:
         ends = dict(ends)
     way = np.linalg.norm(ends["float64"] - ends["start"])
