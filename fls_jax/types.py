@@ -9,6 +9,8 @@ import numpy as np
 
 Array = jax.Array
 Params = Any  # a pytree of float32 arrays
+DEAD = 1e-6
+"""Attention below this everywhere blocks the network's input: the attention has died."""
 
 
 class NetworkOutput(NamedTuple):

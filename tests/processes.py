@@ -17,7 +17,7 @@ import pytest
 
 # The cheapest training there is. An update is 16 steps, a game 40; all updates take seconds. Tests
 # share these values so that they share the compiled programs.
-UPDATES, UPDATE_STEPS = 100, 16
+UPDATES, UPDATE_STEPS = 50, 16
 TOTAL = UPDATES * UPDATE_STEPS
 SMALLEST = tuple(
     f"--{name}={value}"

@@ -14,8 +14,8 @@ from fls_jax.networks.geometry import attention_geometry
 from fls_jax.networks.specs import NetworkSpec, network_spec
 from fls_jax.networks.summary import describe, parameter_count
 from fls_jax.runs.contents import shipped_sessions
-from fls_jax.saliency.projection import DEAD
 from fls_jax.statistics import paper
+from fls_jax.types import DEAD
 
 _FEW_GAMES = 100
 _IDENTITY = ("game", "network", "seed", "total_steps")

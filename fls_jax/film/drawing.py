@@ -10,7 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from fls_jax.saliency.projection import DEAD
+from fls_jax.types import DEAD
 
 Colour = tuple[int, int, int]
 BACKGROUND: Colour = (16, 17, 22)

@@ -15,7 +15,8 @@ from fls_jax.film.drawing import AgentTile, colours, overlay
 from fls_jax.film.methods import ATTENTION
 from fls_jax.film.relative import SCALE_NAMES, Relative, relative_attention
 from fls_jax.networks.replacement import TRAINED
-from fls_jax.saliency.projection import DEAD, Protocol, project, share_of, to_screen
+from fls_jax.saliency.projection import Protocol, project, share_of, to_screen
+from fls_jax.types import DEAD
 
 _BLOCK = 64
 

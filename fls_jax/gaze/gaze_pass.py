@@ -37,7 +37,7 @@ from fls_jax.gaze.trial_pass import Stopped, TrialPass, TrialScores
 from fls_jax.process.display import ProgressDisplay
 from fls_jax.process.interruption import StopFlag
 from fls_jax.runs.provenance import commit, machine, versions
-from fls_jax.saliency.projection import DEAD
+from fls_jax.types import DEAD
 
 
 def score_run(

@@ -13,8 +13,8 @@ from fls_jax.atari_head.trial import AVERAGED
 from fls_jax.gaze.scoring import HEADINGS, METRICS
 from fls_jax.gaze.study import MAIN_METRICS, OF_A_NETWORK, Layout, by_setting, percent
 from fls_jax.runs.contents import DIFFERENCE, gaze_rows
-from fls_jax.saliency.projection import DEAD
 from fls_jax.statistics.paper import SALIENCY_CAVEAT
+from fls_jax.types import DEAD
 
 DEAD_ATTENTION = f"its attention has died (below {DEAD:g} everywhere): the scores of its map mean nothing"
 

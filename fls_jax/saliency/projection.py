@@ -16,12 +16,11 @@ from jax.typing import ArrayLike
 
 from fls_jax.networks.geometry import attention_geometry, attention_shape, paint
 from fls_jax.networks.specs import NetworkSpec
+from fls_jax.types import DEAD
 
 Protocol = Literal["aligned", "paper"]
 PROTOCOLS: tuple[Protocol, ...] = ("aligned", "paper")
 SCREEN = (210, 160)
-DEAD = 1e-6
-"""Attention below this everywhere blocks the network's input: the attention has died."""
 
 
 def share_of(saliency: np.ndarray, maximum: float | None) -> np.ndarray:

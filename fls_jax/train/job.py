@@ -33,10 +33,9 @@ from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder, default_run_dir
 from fls_jax.runs.provenance import commit, machine, versions
 from fls_jax.runs.record import Record, Row, read_record
-from fls_jax.saliency.projection import DEAD
 from fls_jax.train.preparation import as_begun, check_room, is_finished, resolve
 from fls_jax.train.together import check_alike, leads, shared_run
-from fls_jax.types import Params
+from fls_jax.types import DEAD, Params
 from fls_jax.wandb.live import WandbMode, WandbRun
 
 
