@@ -65,7 +65,7 @@ def optimised(environment: dict[str, str] | None = None) -> dict[str, str]:
     For convolutions in float64 and in loops, which are XLA's own code on a CPU: ten times as fast.
     """
     flags = (environment or {}).get("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
-    return (environment or {}) | {"XLA_FLAGS": f"{flags} --xla_backend_optimization_level=1".strip()}
+    return (environment or {}) | {"XLA_FLAGS": flags.replace("optimization_level=0", "optimization_level=1")}
 
 
 def run_without_root(*arguments: str) -> subprocess.CompletedProcess[str]:

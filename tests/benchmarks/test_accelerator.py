@@ -114,7 +114,9 @@ def test_a_case_that_is_cut_off_keeps_what_it_measured(monkeypatch):
 def test_the_comparisons_hold_on_a_cpu():
     """Against itself a CPU is exact for a network; the scanned update is another program than the stepped."""
     assert max(correctness.network_error("cnn_patch_fls").values()) < 1e-5
-    code = "from benchmarks.accelerator.correctness import *; print(update_errors(1)['relative_distance'])"
+    code = (
+        "from benchmarks.accelerator import correctness as c; print(c.update_errors(1)['relative_distance'])"
+    )
     (error,) = json.loads(run_python(["-c", code], **optimised()).stdout)
     assert 0 <= error < 1e-2
 
