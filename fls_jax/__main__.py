@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -14,6 +15,8 @@ def main() -> None:
     """Run the command line; a UserError is one sentence on stderr and exit code 2."""
     # JAX makes initial weights by LAPACK. On cores that are shared, OpenBLAS's threads wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Imports and traces make many objects and hardly any cyclic garbage, which Python would often look for.
+    gc.set_threshold(50_000, 20, 20)
     outlast_readers()
     try:
         read_names_as_utf8(sys.argv[1:])

@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 
-# The cheapest training there is. An update is 16 steps, a game 40; all updates take seconds. Tests
+from fls_jax.cli import run
+from fls_jax.errors import UserError
+
+# The cheapest training there is. An update is 8 steps, a game 40; all updates take seconds. Tests
 # share these values so that they share the compiled programs.
-UPDATES, UPDATE_STEPS = 50, 16
+UPDATES, UPDATE_STEPS = 50, 8
 TOTAL = UPDATES * UPDATE_STEPS
 SMALLEST = tuple(
     f"--{name}={value}"
@@ -26,7 +29,7 @@ SMALLEST = tuple(
         "network": "cnn_sparse_fls_pool",
         "total-steps": TOTAL,
         "num-envs": 2,
-        "rollout-length": 8,
+        "rollout-length": UPDATE_STEPS // 2,
         "minibatches": 1,
         "epochs": 1,
         "max-episode-steps": 40,
@@ -40,7 +43,7 @@ def run_python(
     arguments: Sequence[str], check: bool = True, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run this Python to its end with more environment variables; what it printed as text."""
-    run = subprocess.run(
+    done = subprocess.run(
         [sys.executable, *arguments],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -49,8 +52,8 @@ def run_python(
         timeout=PATIENCE,
         check=False,
     )
-    assert not check or run.returncode == 0, run.stderr[-3000:]
-    return run
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 def forced_devices(count: int) -> dict[str, str]:
@@ -91,14 +94,22 @@ def run_training(run_dir: Path, *options: str, **environment: str) -> subprocess
     return run_fls("train", *SMALLEST, f"--run-dir={run_dir}", *options, **environment)
 
 
-def assert_refused(run: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     """Exit code 2 and one sentence on stderr with all these words; no traceback anywhere."""
-    assert run.returncode == 2, run.stdout + run.stderr
-    told = [line for line in run.stderr.splitlines() if line.startswith("fls: ")]
-    assert len(told) == 1, run.stderr
+    assert done.returncode == 2, done.stdout + done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("fls: ")]
+    assert len(told) == 1, done.stderr
     for word in words:
         assert word in told[0]
-    assert "Traceback" not in run.stdout + run.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def assert_raises(arguments: Sequence[str], *words: str) -> None:
+    """`fls`, in this process, raises a UserError with all these words: a command would be refused with it."""
+    with pytest.raises(UserError) as refusal:
+        run([*arguments, *["--allocator=default"] * (arguments[0] == "train")])  # or it would start anew
+    for word in words:
+        assert word in str(refusal.value)
 
 
 class Training:

@@ -79,9 +79,9 @@ def make_act(agent: Agent, greedy: bool) -> Act:
         if padding:
             observations = np.concatenate([observations, np.repeat(observations[:1], padding, axis=0)])
         if greedy:
-            actions = best(agent.params, jnp.asarray(observations))
+            actions = best(agent.params, observations)
         else:
-            actions = sampled(agent.params, jnp.asarray(observations), key, jnp.int32(t))
+            actions = sampled(agent.params, observations, key, np.int32(t))
         return np.asarray(actions)[:k]
 
     return act

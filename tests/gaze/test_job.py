@@ -21,7 +21,7 @@ from fls_jax.gaze.job import gaze
 from fls_jax.gaze.observations import open_trial
 from tests.atari_head.synthetic import make_trial, write_v1, write_v4
 from tests.atari_head.zenodo_server import serve
-from tests.processes import assert_refused, run_fls, small_disk
+from tests.processes import assert_raises, assert_refused, run_fls, small_disk
 from tests.run_folders import write_run
 
 NETWORK = "cnn_sparse_fls_pool"
@@ -102,7 +102,6 @@ def test_a_run_from_the_command_line(home, runs):
     ("arguments", "words"),
     [
         (["{runs}/Pong/{network}/seed1", "--atari-head", "{data}"], ["Pong", "MsPacman (2)"]),
-        (["{runs}/none", "--atari-head", "{data}"], ["none"]),
         (["{runs}/MsPacman/cnn/seed1", "--atari-head", "{data}/none"], ["no such folder"]),
         (["{runs}/MsPacman/cnn/seed1", "--atari-head", "{data}", "--trials", "8"], ["no trial 8", "7, 9"]),
         (["{runs}/MsPacman/cnn/seed1", "--atari-head", "{data}", "--step", "5"], ["5", "32"]),
@@ -112,7 +111,12 @@ def test_a_run_from_the_command_line(home, runs):
 )
 def test_what_cannot_be_scored_is_one_sentence(home, arguments, words):
     places = {"runs": home / "runs", "data": home / "data", "network": NETWORK}
-    assert_refused(run_fls("gaze", *(argument.format(**places) for argument in arguments)), *words)
+    assert_raises(["gaze", *(argument.format(**places) for argument in arguments)], *words)
+
+
+def test_what_cannot_be_scored_ends_the_command(home):
+    done = run_fls("gaze", str(home / "runs" / "none"), "--atari-head", str(home / "data"))
+    assert_refused(done, str(home / "runs" / "none"))
 
 
 def test_a_run_that_cannot_be_written_is_scored_with_out(home, tmp_path):

@@ -48,7 +48,7 @@ def test_in_bfloat16_a_mesh_rounds_no_worse_than_one_device(distances):
 
 def test_devices_through_the_command_line(tmp_path):
     """Four devices, real games, a microbatch, bfloat16; the run goes on with one device."""
-    options = ("--num-envs=4", "--microbatch=16", "--compute-dtype=bfloat16")
+    options = ("--num-envs=4", "--rollout-length=8", "--microbatch=16", "--compute-dtype=bfloat16")
     done = run_training(tmp_path / "run", *options, "--total-steps=64", "--devices=4", **FOUR)
     assert done.returncode == 0, done.stderr
     assert "4 " in done.stdout

@@ -31,7 +31,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(making, "REPLACEMENTS", {"mean": ""})
     monkeypatch.setattr(making, "METHODS", ("attention", "gradient"))
     monkeypatch.setattr(making, "FRAMES", 8)
-    monkeypatch.setattr(making, "FAITHFUL", 2)
+    monkeypatch.setattr(making, "FAITHFUL", 1)
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]
 
 @pytest.fixture(scope="session")
 def interrupted_once(made_once) -> Path:
-    """A training that a SIGTERM stopped after a few updates, each saved; beside it `<name>.log`."""
+    """A training that a SIGTERM stopped after its first games, every update saved; beside it `<name>.log`."""
 
     def make(folder: Path) -> None:
         with Training(folder, log_of(folder), "--checkpoint-every=1", "--keep-checkpoints=5") as training:
-            training.wait_for_rows(8)
+            training.wait_for_rows(12)
             training.process.terminate()
             assert training.wait() == 0, training.output()
 

@@ -10,6 +10,7 @@ import numpy as np
 from fls_jax.runs.checkpoints import checkpoint_steps, load_params
 from tests.processes import (
     SMALLEST,
+    UPDATE_STEPS,
     Training,
     assert_refused,
     read_rows,
@@ -35,7 +36,7 @@ def test_a_full_disk_ends_with_a_sentence_and_room_lets_it_go_on(tmp_path):
         full = run_training(run_dir, *options)
         assert_refused(full, "disk is full", "same command again", str(run_dir))
         steps = assert_all_readable(run_dir)
-        assert steps == list(range(32, steps[-1] + 1, 32))
+        assert steps == list(range(2 * UPDATE_STEPS, steps[-1] + 1, 2 * UPDATE_STEPS))
         before = [row for row in read_rows(run_dir) if row["env_step"] <= steps[-1]]
         assert before[-1]["env_step"] == steps[-1]
 
@@ -62,11 +63,11 @@ def test_a_run_without_rights_to_its_folder_is_a_sentence(tmp_path):
 def test_a_loss_that_runs_away_stops_with_the_last_good_checkpoint_named(tmp_path):
     run = run_training(tmp_path / "run", "--learning-rate=1e30", "--checkpoint-every=1")
     steps = assert_all_readable(tmp_path / "run")
-    update = steps[-1] // 16 + 1
+    update = steps[-1] // UPDATE_STEPS + 1
     assert_refused(
         run,
         "not finite",
-        f"at update {update} (step {16 * update})",
+        f"at update {update} (step {UPDATE_STEPS * update})",
         f"the last good checkpoint is {tmp_path / 'run' / 'checkpoints' / str(steps[-1])}",
         "--learning-rate",
     )

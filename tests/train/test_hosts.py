@@ -18,6 +18,8 @@ from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.contents import checkpoint_steps
 from tests.processes import (
     PATIENCE,
+    TOTAL,
+    UPDATE_STEPS,
     Training,
     forced_devices,
     read_rows,
@@ -26,6 +28,7 @@ from tests.processes import (
     run_training,
 )
 
+HALF = TOTAL // 2
 UPDATES = """
 import dataclasses, sys
 import jax, numpy as np
@@ -109,7 +112,7 @@ class Pair:
 
 
 def test_a_signal_to_one_saves_both_at_one_update_and_one_process_goes_on(tmp_path):
-    with Pair(tmp_path, "--checkpoint-every=1000", "--total-steps=640") as pair:
+    with Pair(tmp_path, "--checkpoint-every=1000", f"--total-steps={HALF}") as pair:
         pair.wait_for_rows(3)
         pair.trainings[1].process.send_signal(signal.SIGTERM)
         assert pair.codes() == [0, 0], pair.output()
@@ -120,23 +123,25 @@ def test_a_signal_to_one_saves_both_at_one_update_and_one_process_goes_on(tmp_pa
     assert f"Stopped at step {step:,}" in pair.trainings[0].output()
     assert "Stopped at step" not in pair.trainings[1].output(), "process 0 alone prints"
 
-    alone = run_training(pair.run_dir, "--total-steps=640")
+    alone = run_training(pair.run_dir, f"--total-steps={HALF}")
     assert alone.returncode == 0, alone.stderr
     assert f"at step {step:,}; the games start anew" in alone.stdout
-    assert checkpoint_steps(pair.run_dir / "checkpoints")[-1] == 640
+    assert checkpoint_steps(pair.run_dir / "checkpoints")[-1] == HALF
 
 
 def test_two_processes_go_on_from_one(tmp_path):
-    with Training(tmp_path / "run", tmp_path / "log", "--total-steps=640") as alone:
+    with Training(tmp_path / "run", tmp_path / "log", f"--total-steps={HALF}") as alone:
         alone.wait_for_rows(2)
         alone.process.terminate()
         assert alone.wait() == 0, alone.output()
     before = load_params(tmp_path / "run" / "checkpoints")[0]
-    with Pair(tmp_path, "--total-steps=640") as pair:
+    with Pair(tmp_path, f"--total-steps={HALF}") as pair:
         assert pair.codes() == [0, 0], pair.output()
     assert f"at step {before:,}; the games start anew" in pair.trainings[0].output()
-    assert [row["env_step"] for row in read_rows(pair.run_dir)] == list(range(16, 641, 16))
-    assert load_params(pair.run_dir / "checkpoints")[0] == 640
+    assert [row["env_step"] for row in read_rows(pair.run_dir)] == list(
+        range(UPDATE_STEPS, HALF + 1, UPDATE_STEPS)
+    )
+    assert load_params(pair.run_dir / "checkpoints")[0] == HALF
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -210,7 +215,7 @@ def test_the_tasks_of_a_slurm_step_train_together_with_nothing_given(tmp_path):
     step |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
     tasks = [
         Training(
-            tmp_path / "run", tmp_path / f"log{task}", "--total-steps=32",
+            tmp_path / "run", tmp_path / f"log{task}", f"--total-steps={2 * UPDATE_STEPS}",
             SLURM_PROCID=str(task), SLURM_LOCALID=str(task), **step,
         )
         for task in (0, 1)
@@ -221,5 +226,5 @@ def test_the_tasks_of_a_slurm_step_train_together_with_nothing_given(tmp_path):
         for task in tasks:
             task.kill()
     assert "2 processes train together" in tasks[0].output()
-    assert "Finished at step 32" in tasks[0].output()
-    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [16, 32]
+    assert f"Finished at step {2 * UPDATE_STEPS}" in tasks[0].output()
+    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [UPDATE_STEPS, 2 * UPDATE_STEPS]

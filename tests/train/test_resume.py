@@ -12,10 +12,12 @@ from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.runs.folder import RunFolder
 from fls_jax.runs.record import read_record
 from tests.processes import (
+    SMALLEST,
     TOTAL,
     UPDATE_STEPS,
     UPDATES,
     Training,
+    assert_raises,
     assert_refused,
     read_rows,
     run_training,
@@ -31,7 +33,8 @@ def test_a_run_has_what_is_promised(finished):
     rows = read_rows(finished)
     assert [row["update"] for row in rows] == list(range(1, UPDATES + 1))
     assert [row["env_step"] for row in rows] == [UPDATE_STEPS * row["update"] for row in rows]
-    assert checkpoint_steps(finished / "checkpoints") == [TOTAL - 320, TOTAL - 160, TOTAL]
+    every = 10 * UPDATE_STEPS
+    assert checkpoint_steps(finished / "checkpoints") == [TOTAL - 2 * every, TOTAL - every, TOTAL]
     config = json.loads((finished / "config.json").read_text())
     assert config["game"] == "Pong"
     assert config["total_steps"] == TOTAL
@@ -71,7 +74,8 @@ def test_a_session_that_left_nothing_is_not_kept(interrupted, tmp_path):
     with (interrupted / "sessions.jsonl").open("a") as file:
         step = read_rows(interrupted)[-1]["env_step"]
         file.writelines(
-            json.dumps(first | {"env_step": at, "commit": "lost"}) + "\n" for at in (step, step + 16)
+            json.dumps(first | {"env_step": at, "commit": "lost"}) + "\n"
+            for at in (step, step + UPDATE_STEPS)
         )
     with Training(interrupted, tmp_path / "log") as training:
         # The file is first cut, then added to.
@@ -123,15 +127,15 @@ def test_a_run_from_before_environments_had_seeds_of_their_own_goes_on(interrupt
 
 
 def test_another_way_of_seeding_is_another_configuration(finished):
-    run = run_training(finished, "--environment-seeds=consecutive")
-    assert_refused(run, "environment_seeds: spread -> consecutive")
+    command = ["train", *SMALLEST, f"--run-dir={finished}", "--environment-seeds=consecutive"]
+    assert_raises(command, "environment_seeds: spread -> consecutive")
 
 
 def test_a_wrong_type_in_the_config_is_a_sentence(finished):
     file = finished / "config.json"
     text = file.read_text().replace('"num_envs": 2', '"num_envs": "2"')
     file.write_text(text)
-    assert_refused(run_training(finished), str(file), "num_envs is '2'", "type int")
+    assert_raises(["train", *SMALLEST, f"--run-dir={finished}"], str(file), "num_envs is '2'", "type int")
     assert file.read_text() == text
 
 

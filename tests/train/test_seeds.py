@@ -16,7 +16,7 @@ from fls_jax.runs.checkpoints import load_params
 from fls_jax.runs.contents import checkpoint_steps
 from fls_jax.train.job import Tracking, train
 from fls_jax.train.seeds import SET_BACK, parse_seeds, train_seeds
-from tests.processes import SMALLEST, assert_refused, read_rows, run_fls
+from tests.processes import SMALLEST, assert_raises, read_rows, run_fls
 
 CONFIG = TrainConfig(
     game="Pong",
@@ -145,4 +145,4 @@ def test_the_command_line_trains_several_and_refuses_what_is_no_list(tmp_path):
     for text in ("", "1,", "1,1", "a,b"):
         with pytest.raises(UserError, match=f"--seeds is '{text}'"):
             parse_seeds(text)
-    assert_refused(run_fls("train", *SMALLEST, "--seeds=1;2"), "--seeds is '1;2'", "separated by commas")
+    assert_raises(["train", *SMALLEST, "--seeds=1;2"], "--seeds is '1;2'", "separated by commas")

@@ -64,8 +64,9 @@ def test_a_signal_to_the_process_and_to_its_group_is_one(tmp_path, number):
 
 def test_a_later_signal_ends_at_once(tmp_path):
     """Even inside a compilation, which holds back Python's own signal handlers."""
-    # No stored program, so that there is something to compile.
-    with Training(tmp_path / "run", tmp_path / "log", JAX_ENABLE_COMPILATION_CACHE="false") as training:
+    # No stored program, and optimised as for users, so that there is something to compile.
+    slow = {"JAX_ENABLE_COMPILATION_CACHE": "false", "XLA_FLAGS": ""}
+    with Training(tmp_path / "run", tmp_path / "log", **slow) as training:
         training.wait_for_text("compiling")
         training.process.terminate()
         training.wait_for_text("Stopping after this update")
