@@ -23,7 +23,7 @@ gc.set_threshold(50_000, 20, 20)  # as in the command
 # The tests run a program a few times, so it had better compile quickly than run quickly. With `XLA_FLAGS=` in
 # the environment, as in `make core`, and on accelerators they compile as for users.
 if "XLA_FLAGS" not in os.environ and not (find_spec("jax_plugins") or find_spec("libtpu")):
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
     if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones do not know it
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 

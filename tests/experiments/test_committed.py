@@ -160,6 +160,24 @@ def test_the_readme_says_what_the_records_say():
     assert told == expected
 
 
+def returns_at(history, steps):
+    """As the pages write them: `eprewmean` after so many steps, without decimals from 100 on."""
+    values = [history[history["env_step"] <= step]["eprewmean"].iloc[-1] for step in steps]
+    return [f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" for value in values]
+
+
+def test_what_to_expect_is_what_the_records_say():
+    page = (ROOT / "docs/training.md").read_text().split("## What to expect")[1].split("\n## ")[0]
+    told = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")][2:]
+    runs = select(load_runs([RECORDS]), PILOT).runs
+    expected = [
+        [cell.game, cell.network, *returns_at(run.history, (5e5, 1e6, 2e6))]
+        for cell, run in runs.items()
+        if run.finished
+    ]
+    assert sorted(told) == sorted(expected)
+
+
 def test_the_saliency_findings_are_those_of_the_records():
     """Every table stands on the page, and every number of its sentences in a table."""
     page = (ROOT / "docs/saliency-findings.md").read_text()

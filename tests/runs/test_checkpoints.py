@@ -137,7 +137,7 @@ def test_the_latest_is_read_while_a_training_replaces_it(tmp_path):
     try:
         while not checkpoint_steps(tmp_path):
             time.sleep(0.01)
-        read = [load_params(tmp_path) for _ in range(150)]
+        read = [load_params(tmp_path) for _ in range(60)]
     finally:
         ended.set()
         training.join()
