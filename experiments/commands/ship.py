@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,10 +78,11 @@ def ship(settings: Settings) -> Path:
     for kind in ("imported", "pretrained"):
         if kind in config:
             raise UserError(f"{settings.run} holds an agent that was {kind}, not trained here: name its run.")
-    facts = _facts(folder, config, agent.step, settings.unfinished) | {"rounding": rounding(agent)}
+    facts = _facts(folder, config, agent.step, settings.unfinished)
     target = settings.out / agent.game / agent.config.variant
     if target.exists() and not settings.replace:
         raise UserError(f"{target} exists: give --replace to put this agent in its place, or another --out.")
+    facts["rounding"] = rounding(agent)
     with replacing(target) as part:
         _write(part, folder, config | {"pretrained": facts}, agent.step)
         load_agent(part)
@@ -161,7 +163,7 @@ def rounding(agent: Agent) -> dict[str, Any]:
     kl: mean and maximum over the frames of KL(policy || rounded policy), in nats. same_action: the share of
     frames whose most probable action stays.
     """
-    frames = _frames(agent)
+    frames = _frames(agent.game, len(agent.actions))
     rounded = Agent(
         agent.config,
         cast_floats(cast_floats(jax.device_get(agent.params), np.float16), np.float32),
@@ -181,11 +183,12 @@ def rounding(agent: Agent) -> dict[str, Any]:
     }
 
 
-def _frames(agent: Agent, steps: int = 64, num_envs: int = 8) -> np.ndarray:
-    """Observations uint8 [steps * num_envs, 84, 84, 4] of the agent's game under uniformly random actions."""
-    pool = AtariPool(agent.game, num_envs, seed=0)
+@lru_cache(maxsize=1)
+def _frames(game: str, num_actions: int, steps: int = 64, num_envs: int = 8) -> np.ndarray:
+    """Observations uint8 [steps * num_envs, 84, 84, 4] of a game under uniformly random actions."""
+    pool = AtariPool(game, num_envs, seed=0)
     random = np.random.default_rng(0)
-    actions = random.integers(0, len(agent.actions), (steps - 1, num_envs))
+    actions = random.integers(0, num_actions, (steps - 1, num_envs))
     seen = [pool.reset().copy(), *(pool.step(now).observations.copy() for now in actions)]
     pool.close()
     return np.moveaxis(np.concatenate(seen), 1, -1)

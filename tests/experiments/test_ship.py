@@ -87,7 +87,7 @@ def test_what_was_measured_later_is_added_from_the_record(copy, tmp_path):
 
 def test_the_card_says_what_rounding_changes(run, pretrained):
     told = json.loads((pretrained / "config.json").read_text())["pretrained"]["rounding"]
-    frames = _frames(load_agent(run))
+    frames = _frames("Breakout", 4)
     assert told["frames"] == len(frames) == 512
     ours, theirs = load_agent(pretrained)(frames).logits, load_agent(run)(frames).logits
     kl = scipy.stats.entropy(
