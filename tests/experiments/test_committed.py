@@ -178,6 +178,17 @@ def test_what_to_expect_is_what_the_records_say():
     assert sorted(told) == sorted(expected)
 
 
+def test_the_curves_of_the_throughput_preset_are_those_of_the_records():
+    page = (ROOT / "docs/scaling.md").read_text().split("learning curve on Pong")[1]
+    rows = [line.strip("| ").split(" | ") for line in page.split("\n## ")[0].splitlines() if line[:1] == "|"]
+    preset, paper = (
+        load_runs([RECORDS / place / "Pong/cnn_patch_fls/seed1"]).runs[0].history
+        for place in ("throughput", "pilot")
+    )
+    steps = (5e5, 1e6, 1.5e6, 2e6)
+    assert [row[1:] for row in rows[2:]] == [returns_at(paper, steps), returns_at(preset, steps)]
+
+
 def test_the_saliency_findings_are_those_of_the_records():
     """Every table stands on the page, and every number of its sentences in a table."""
     page = (ROOT / "docs/saliency-findings.md").read_text()
