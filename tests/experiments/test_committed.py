@@ -181,12 +181,14 @@ def test_what_to_expect_is_what_the_records_say():
 def test_the_curves_of_the_throughput_preset_are_those_of_the_records():
     page = (ROOT / "docs/scaling.md").read_text().split("learning curve on Pong")[1]
     rows = [line.strip("| ").split(" | ") for line in page.split("\n## ")[0].splitlines() if line[:1] == "|"]
-    preset, paper = (
-        load_runs([RECORDS / place / "Pong/cnn_patch_fls/seed1"]).runs[0].history
-        for place in ("throughput", "pilot")
-    )
-    steps = (5e5, 1e6, 1.5e6, 2e6)
-    assert [row[1:] for row in rows[2:]] == [returns_at(paper, steps), returns_at(preset, steps)]
+    paper, preset = (RECORDS / place / "Pong/cnn_patch_fls/seed1" for place in ("pilot", "throughput"))
+    histories = [load_runs([each]).runs[0].history for each in (paper, preset)]
+    assert [row[1:] for row in rows[2:]] == [returns_at(each, (5e5, 1e6, 1.5e6, 2e6)) for each in histories]
+    for run, interval in ((preset, "95% interval "), (paper, "")):
+        (file,) = (run / "evaluation").glob("*-standard.json")
+        summary = json.loads(file.read_text())["summary"]
+        low, high = summary["interval_95"]["mean"]
+        assert f"{summary['mean']:.1f} ({interval}{low:.1f} to {high:.1f}) with the" in page
 
 
 def test_the_saliency_findings_are_those_of_the_records():
