@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import zlib
@@ -17,8 +16,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # As in the command (fls_jax/__main__.py). JAX calls SciPy's OpenBLAS, which is not loaded yet.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-gc.set_threshold(50_000, 20, 20)  # as in the command
 
 # The tests run a program a few times, so it had better compile quickly than run quickly. With `XLA_FLAGS=` in
 # the environment, as in `make core`, and on accelerators they compile as for users.

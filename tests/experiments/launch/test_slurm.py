@@ -15,7 +15,7 @@ import pytest
 
 from experiments.data.grid import SMOKE
 from tests.experiments.launch.test_local import ROOT, attempts, launch
-from tests.processes import PATIENCE, SMALLEST, read_rows
+from tests.processes import PATIENCE, SMALLEST, UPDATE_STEPS, read_rows
 
 SCRIPT = ROOT / "scripts" / "slurm_loopback.sh"
 MINUTES = 20
@@ -105,13 +105,13 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
 
 def test_the_tasks_that_srun_starts_train_together_with_nothing_given(slurm, tmp_path):
     """They find each other by what Slurm sets for them."""
-    arguments = ["train", *SMALLEST, "--total-steps=32", f"--run-dir={tmp_path / 'run'}"]
+    arguments = ["train", *SMALLEST, f"--total-steps={2 * UPDATE_STEPS}", f"--run-dir={tmp_path / 'run'}"]
     step = subprocess.run(
         ["srun", "--ntasks=2", "--label", sys.executable, "-m", "fls_jax", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert step.returncode == 0, step.stdout + step.stderr
     assert "0: 2 processes train together" in step.stdout
-    assert "0: Finished at step 32" in step.stdout
+    assert f"0: Finished at step {2 * UPDATE_STEPS}" in step.stdout
     assert "1: Finished" not in step.stdout, "process 0 alone prints"
-    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [16, 32]
+    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [UPDATE_STEPS, 2 * UPDATE_STEPS]
