@@ -236,28 +236,28 @@ from jax.flatten_util import ravel_pytree
 from tests.ppo.test_trainer import PONG, train
 devices, folder = int(sys.argv[1]), sys.argv[2]
 assert len(jax.local_devices()) == 4
-config = dataclasses.replace(PONG, devices=devices, learning_rate=1e-3)
-before = np.asarray(ravel_pytree(train(config, 0)[0].state.params)[0])
-trainer, rows = train(config, 3)
-spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
-assert spread == {devices}, spread
-after = np.asarray(ravel_pytree(trainer.state.params)[0])
-np.savez(f"{folder}/{devices}.npz", before=before, after=after, losses=[row["loss"] for row in rows])
+for microbatch in (0, 8):
+    config = dataclasses.replace(PONG, devices=devices, microbatch=microbatch, learning_rate=1e-3)
+    before = np.asarray(ravel_pytree(train(config, 0)[0].state.params)[0])
+    trainer, rows = train(config, 3)
+    spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
+    assert spread == {devices}, spread
+    after = np.asarray(ravel_pytree(trainer.state.params)[0])
+    losses = [row["loss"] for row in rows]
+    np.savez(f"{folder}/{devices}-{microbatch}.npz", before=before, after=after, losses=losses)
 """
 
 
 def test_four_devices_train_as_one(tmp_path):
-    """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong.
-
-    Microbatches and scanned updates on a mesh: tests/ppo/test_mesh.py.
-    """
+    """Data parallel over a mesh of four (forced) host devices against one of them, on real Pong."""
     for devices in ("1", "4"):
         run_python(["-c", FOUR_DEVICES, devices, str(tmp_path)], **forced_devices(4))
-    one, four = (np.load(tmp_path / f"{devices}.npz") for devices in (1, 4))
-    np.testing.assert_allclose(four["losses"], one["losses"], rtol=1e-3, atol=1e-5)
-    np.testing.assert_array_equal(four["before"], one["before"])
-    trained = np.linalg.norm(one["after"] - one["before"])
-    assert np.linalg.norm(four["after"] - one["after"]) < 0.01 * trained
+    for microbatch in (0, 8):
+        one, four = (np.load(tmp_path / f"{devices}-{microbatch}.npz") for devices in (1, 4))
+        np.testing.assert_allclose(four["losses"], one["losses"], rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(four["before"], one["before"])
+        trained = np.linalg.norm(one["after"] - one["before"])
+        assert np.linalg.norm(four["after"] - one["after"]) < 0.01 * trained
 
 
 @pytest.mark.parametrize(
