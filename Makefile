@@ -53,7 +53,7 @@ report: setup ## Curves, tables and play of runs in one HTML file [RUN REPORT=re
 	@$(BIN)/fls report $(RUN) -o "$(REPORT)" $(ARGS)
 
 test: setup ## The tests, on all cores [ARGS='-k name']
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## Style and types: ruff, ty
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/ty check
@@ -98,7 +98,7 @@ lock: setup ## Resolve the requirements anew into requirements.txt
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.txt
 
 core: setup ## The core tests alone, e.g. on another Python [VENV=.venv-3.13 PYTHON=python3.13 ARGS]
-	@XLA_FLAGS="$${XLA_FLAGS-}" $(BIN)/python -m pytest -n auto --dist worksteal $(CORE_TESTS) $(ARGS)
+	@XLA_FLAGS="$${XLA_FLAGS-}" $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(CORE_TESTS) $(ARGS)
 
 lowest: setup ## Core tests with the lowest versions that pyproject.toml allows, in .venv-lowest [ARGS]
 	@$(BIN)/python -m pip install --quiet uv

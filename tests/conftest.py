@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import zlib
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -13,6 +15,10 @@ from pathlib import Path
 _cache = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+
+# Python's own compiled files too, in the tests' processes and those that they start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # As in the command (fls_jax/__main__.py). JAX calls SciPy's OpenBLAS, which is not loaded yet.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -46,14 +52,18 @@ _hook = install_import_hook(["fls_jax"], "tests.typechecking.check")
 _hook.__enter__()
 
 
-# They take a minute and more of a core. First, so that no process ends alone with one of them.
-LONGEST = (
+# They take a minute and more, or wait: first, so that at the end no process is alone with one of them.
+FIRST = (
     "tests/experiments/launch/test_slurm.py",
     "tests/experiments/launch/test_local.py",
     "tests/ppo/test_mesh.py",
     "tests/train/test_hosts.py",
     "tests/test_docs.py",
     "tests/benchmarks/test_accelerator.py",
+    "tests/wandb/test_sending_again.py",
+    "tests/wandb/test_sync.py",
+    "tests/wandb/test_tracking.py",
+    "tests/experiments/test_dashboard.py",
 )
 
 
@@ -65,8 +75,14 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    place = {file: number for number, file in enumerate(LONGEST)}
+    place = {file: number for number, file in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.nodeid.split("::")[0], len(place)))
+
+
+def pytest_collection_finish():
+    """What was imported stays, and is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from fls_jax.errors import UserError
 
 # The cheapest training there is. An update is 8 steps, a game 40; all updates take seconds. Tests
 # share these values so that they share the compiled programs.
-UPDATES, UPDATE_STEPS = 50, 8
+UPDATES, UPDATE_STEPS = 30, 8
 TOTAL = UPDATES * UPDATE_STEPS
 SMALLEST = tuple(
     f"--{name}={value}"

@@ -183,7 +183,7 @@ PILOT = Experiment(
 SMOKE = Experiment(
     "smoke",
     "Smoke",
-    1024,
+    768,
     tuple(product(("Pong", "Qbert"), ("cnn", "cnn_sparse_fls_pool"), (1, 9))),
     TrainConfig(num_envs=4, rollout_length=16, minibatches=1, epochs=1, checkpoint_every=4),
     EvaluationSettings(num_envs=2, games_per_env=1),

@@ -15,7 +15,6 @@ import pandas as pd
 from fls_jax.errors import UserError
 from fls_jax.runs.files import part_of, write_whole
 from fls_jax.runs.folder import set_aside
-from fls_jax.saliency.question import Target
 from fls_jax.statistics.clusters import cluster_means
 
 COLUMNS = ("agent", "method", "target", "metric", "value", "low", "high", "n")
@@ -69,7 +68,7 @@ class Results:
         """The traceback of a method that failed."""
         return self.folder / f"{method}.log"
 
-    def write_maps(self, agent: str, method: str, maps: dict[Target, np.ndarray]) -> None:
+    def write_maps(self, agent: str, method: str, maps: dict[str | int, np.ndarray]) -> None:
         """Write maps [B, H, W] by target, as float16 divided by `scale`, their largest absolute value."""
         arrays: dict[str, Any] = {}
         for target, each in maps.items():
@@ -82,14 +81,14 @@ class Results:
         ):
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
-    def read_maps(self, agent: str, method: str, target: Target, frames: np.ndarray) -> np.ndarray | None:
+    def read_maps(self, agent: str, method: str, target: str | int, frames: np.ndarray) -> np.ndarray | None:
         """A method's maps of some frames, float32 [n, H, W]; None if it has none for the target."""
         with np.load(self.folder / "maps" / f"{_file(agent, method)}.npz", allow_pickle=False) as stored:
             if str(target) not in stored.files:
                 return None
             return stored[str(target)][frames].astype(np.float32) * np.float32(stored[f"{target}:scale"])
 
-    def write(self, agent: str, method: str, maps: dict[Target, np.ndarray], measured: Measured) -> None:
+    def write(self, agent: str, method: str, maps: dict[str | int, np.ndarray], measured: Measured) -> None:
         """Write a method's maps, then its numbers, which mark it as done."""
         self.write_maps(agent, method, maps)
         self.log_file(method).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import errno
 import gc
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from fls_jax.types import Params
 _ITEMS = ("params", "learner")
 # Errors of Orbax or the file system for a truncated or damaged checkpoint.
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
+# Reads and writes beside a failed one have ended by then; nothing tells when.
+_SECONDS_TO_END = 0.1
 
 
 class Restored(NamedTuple):
@@ -111,6 +114,7 @@ class CheckpointStore:
                 items = _restore(self._manager, step, examples)
             except _DAMAGE as error:
                 damaged[step] = _first_line(error)
+                _collect_left_by(error)
                 continue
             with _disk_errors(self._directory):
                 self._set_aside(damaged)
@@ -260,13 +264,11 @@ def _quiet_orbax() -> Generator[None]:
 
 
 def _collect_left_by(error: BaseException) -> None:
-    """Collect what a failed read or write left, while its messages are suppressed.
-
-    The frames of the error would keep it until somebody has handled the error.
-    """
+    """Wait for, and collect, what a failed read or write left, while its messages are suppressed."""
+    time.sleep(_SECONDS_TO_END)
     each: BaseException | None = error
     while each is not None:
-        traceback.clear_frames(each.__traceback__)
+        traceback.clear_frames(each.__traceback__)  # which would keep it until the error is handled
         each = each.__cause__ or each.__context__
     gc.collect()
 

@@ -14,9 +14,11 @@ import pytest
 
 from experiments.analysis.runs import Runs, load_runs
 from experiments.analysis.selection import select
+from experiments.commands.dashboard import publish
 from experiments.data.grid import PAPER, Cell
 from experiments.data.style import STYLES
 from experiments.pages.wandb_views import build_report, build_workspace, parts, validated_json
+from fls_jax.errors import UserError
 from fls_jax.runs.folder import RunFolder
 from fls_jax.wandb.service import log_row
 from fls_jax.wandb.sync import pack
@@ -246,15 +248,10 @@ def test_a_dashboard_that_half_failed_is_not_saved_twice(runs, tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"me/fls', "[]", '{"me/fls-jax": 3}'])
-def test_a_damaged_memory_of_dashboards_is_named(runs, tmp_path, text):
-    path = tmp_path / "out" / "pilot" / "saved.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    with wandb_server("file_stream") as server:
-        done = dashboard(runs, tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "saved.json cannot be read" in line
+def test_a_damaged_memory_of_dashboards_is_named(selection, tmp_path, text):
+    (tmp_path / "saved.json").write_text(text)
+    with pytest.raises(UserError, match=r"saved\.json cannot be read"):
+        publish(selection, "me", "fls-jax", tmp_path / "saved.json")
 
 
 def test_a_refused_dashboard_is_told(runs, tmp_path):

@@ -21,7 +21,7 @@ from fls_jax.ppo.update import init_train_state, make_update
 from fls_jax.types import Trajectory
 
 FLOAT32 = jnp.float32
-T, N, ACTIONS = 8, 4, 6
+T, N, ACTIONS = 4, 4, 6
 CONFIG = TrainConfig(
     network="cnn_sparse_fls_pool",
     num_envs=N,
@@ -34,12 +34,12 @@ CONFIG = TrainConfig(
 VARIANTS = {
     "float64": ("float64", 1, False, 0),
     "float64-mesh": ("float64", 4, False, 0),
-    "float64-mesh-scanned-micro": ("float64", 4, True, 8),
+    "float64-mesh-scanned-micro": ("float64", 4, True, 4),
     "float32": ("float32", 1, False, 0),
     "float32-mesh": ("float32", 4, False, 0),
     "float32-mesh-scanned": ("float32", 4, True, 0),
     "bfloat16": ("bfloat16", 1, False, 0),
-    "bfloat16-mesh-scanned-micro": ("bfloat16", 4, True, 8),
+    "bfloat16-mesh-scanned-micro": ("bfloat16", 4, True, 4),
 }
 
 

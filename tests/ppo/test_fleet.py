@@ -87,7 +87,7 @@ def test_every_run_of_a_fleet_is_what_it_is_alone(alone, mapped, groups):
 
 def test_convolutions_are_mapped_too():
     """Mapped over runs they become grouped convolutions, another program than single ones."""
-    small = {"num_envs": 2, "rollout_length": 4, "epochs": 1, "max_episode_steps": 6}
+    small = {"num_envs": 2, "rollout_length": 2, "epochs": 1, "max_episode_steps": 6}
     config = dataclasses.replace(CONFIG, network="cnn_sparse_fls_pool", **small)
     runs = train(Fleet(config, SEEDS[:2], mapped=True), 2)
     assert_alike(runs[1], train_alone(SEEDS[1], config, None, 2))

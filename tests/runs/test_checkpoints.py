@@ -229,8 +229,6 @@ def test_after_a_fall_back_the_same_step_is_saved_again(saved):
     assert_identical(load_params(saved, 30)[1], jax.tree.map(np.asarray, make_items(5)[0]))
 
 
-# TensorStore may report a second damaged array after Orbax has closed the loop that read the first.
-@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 def test_where_all_are_damaged_nothing_is_moved_and_every_start_says_so(saved):
     for step in (10, 20, 30):
         DAMAGES["data cut short"](saved / str(step))

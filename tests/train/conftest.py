@@ -50,7 +50,7 @@ def finished_once(made_once, interrupted_once) -> Path:
 
     def make(folder: Path) -> None:
         shutil.copytree(interrupted_once, folder)
-        with Training(folder, log_of(folder), "--checkpoint-every=10") as training:
+        with Training(folder, log_of(folder), "--checkpoint-every=5") as training:
             assert training.wait() == 0, training.output()
 
     return made_once("finished", make)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,7 +27,6 @@ from tests.processes import (
     run_training,
 )
 
-HALF = TOTAL // 2
 UPDATES = """
 import dataclasses, sys
 import jax, numpy as np
@@ -112,7 +110,7 @@ class Pair:
 
 
 def test_a_signal_to_one_saves_both_at_one_update_and_one_process_goes_on(tmp_path):
-    with Pair(tmp_path, "--checkpoint-every=1000", f"--total-steps={HALF}") as pair:
+    with Pair(tmp_path, "--checkpoint-every=1000") as pair:
         pair.wait_for_rows(3)
         pair.trainings[1].process.send_signal(signal.SIGTERM)
         assert pair.codes() == [0, 0], pair.output()
@@ -123,25 +121,25 @@ def test_a_signal_to_one_saves_both_at_one_update_and_one_process_goes_on(tmp_pa
     assert f"Stopped at step {step:,}" in pair.trainings[0].output()
     assert "Stopped at step" not in pair.trainings[1].output(), "process 0 alone prints"
 
-    alone = run_training(pair.run_dir, f"--total-steps={HALF}")
+    alone = run_training(pair.run_dir)
     assert alone.returncode == 0, alone.stderr
     assert f"at step {step:,}; the games start anew" in alone.stdout
-    assert checkpoint_steps(pair.run_dir / "checkpoints")[-1] == HALF
+    assert checkpoint_steps(pair.run_dir / "checkpoints")[-1] == TOTAL
 
 
 def test_two_processes_go_on_from_one(tmp_path):
-    with Training(tmp_path / "run", tmp_path / "log", f"--total-steps={HALF}") as alone:
+    with Training(tmp_path / "run", tmp_path / "log") as alone:
         alone.wait_for_rows(2)
         alone.process.terminate()
         assert alone.wait() == 0, alone.output()
     before = load_params(tmp_path / "run" / "checkpoints")[0]
-    with Pair(tmp_path, f"--total-steps={HALF}") as pair:
+    with Pair(tmp_path) as pair:
         assert pair.codes() == [0, 0], pair.output()
     assert f"at step {before:,}; the games start anew" in pair.trainings[0].output()
     assert [row["env_step"] for row in read_rows(pair.run_dir)] == list(
-        range(UPDATE_STEPS, HALF + 1, UPDATE_STEPS)
+        range(UPDATE_STEPS, TOTAL + 1, UPDATE_STEPS)
     )
-    assert load_params(pair.run_dir / "checkpoints")[0] == HALF
+    assert load_params(pair.run_dir / "checkpoints")[0] == TOTAL
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -207,24 +205,3 @@ def test_other_commands_know_no_processes():
     assert refused.returncode == 2
     assert "Unrecognized options: --processes=2" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-def test_the_tasks_of_a_slurm_step_train_together_with_nothing_given(tmp_path):
-    """By the variables that srun sets for each task; the number of the job makes the port."""
-    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1"}
-    step |= {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
-    tasks = [
-        Training(
-            tmp_path / "run", tmp_path / f"log{task}", f"--total-steps={2 * UPDATE_STEPS}",
-            SLURM_PROCID=str(task), SLURM_LOCALID=str(task), **step,
-        )
-        for task in (0, 1)
-    ]  # fmt: skip
-    try:
-        assert [task.wait() for task in tasks] == [0, 0], [task.output() for task in tasks]
-    finally:
-        for task in tasks:
-            task.kill()
-    assert "2 processes train together" in tasks[0].output()
-    assert f"Finished at step {2 * UPDATE_STEPS}" in tasks[0].output()
-    assert [row["env_step"] for row in read_rows(tmp_path / "run")] == [UPDATE_STEPS, 2 * UPDATE_STEPS]

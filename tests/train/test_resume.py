@@ -33,7 +33,7 @@ def test_a_run_has_what_is_promised(finished):
     rows = read_rows(finished)
     assert [row["update"] for row in rows] == list(range(1, UPDATES + 1))
     assert [row["env_step"] for row in rows] == [UPDATE_STEPS * row["update"] for row in rows]
-    every = 10 * UPDATE_STEPS
+    every = 5 * UPDATE_STEPS
     assert checkpoint_steps(finished / "checkpoints") == [TOTAL - 2 * every, TOTAL - every, TOTAL]
     config = json.loads((finished / "config.json").read_text())
     assert config["game"] == "Pong"
@@ -55,7 +55,7 @@ def test_a_run_has_what_is_promised(finished):
     saved = {row["update"] for row in rows if row["seconds_checkpoint"] > 0}
     # Of the second session; the row after a checkpoint says what saving it took.
     assert {update for update in saved if update > resumed + 1} == {
-        update for update in range(resumed + 2, UPDATES + 1) if update % 10 == 1
+        update for update in range(resumed + 2, UPDATES + 1) if update % 5 == 1
     }
 
 
