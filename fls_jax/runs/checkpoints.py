@@ -114,7 +114,7 @@ class CheckpointStore:
                 items = _restore(self._manager, step, examples)
             except _DAMAGE as error:
                 damaged[step] = _first_line(error)
-                _collect_left_by(error)
+                time.sleep(_SECONDS_TO_END)
                 continue
             with _disk_errors(self._directory):
                 self._set_aside(damaged)

@@ -37,7 +37,7 @@ def quick(monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     """A run of short games, without results."""
-    path = write_agent(tmp_path / "run", "cnn_sparse_fls_pool", [1], game="MsPacman")
+    path = write_agent(tmp_path / "run", "cnn_sparse_fls_pool", [1], game="Breakout")
     (path / "evaluation" / f"{STEP}-standard.json").unlink()
     edit_config(path, max_episode_steps=27000)
     return path
@@ -49,7 +49,7 @@ def missing(path, games=2, atari_head=None):
 
 
 def test_everything_is_made_once_and_stands_in_the_report(folder, quick, tmp_path):
-    data = write_v1(tmp_path / "head", [make_trial(7)], unpacked=True)
+    data = write_v1(tmp_path / "head", [make_trial(7, game="Breakout")], unpacked=True)
     everything = ["an evaluation", "replaced attention", "a comparison of saliency methods", "a gaze pass"]
     assert missing(folder, atari_head=data) == everything
     (path,) = report([folder], tmp_path / "r.html", steps=0, make=True, games=2, atari_head=data)
@@ -101,7 +101,7 @@ STAGES = (
 def test_ctrl_c_in_any_stage_keeps_what_is_made_and_the_same_call_goes_on(
     folder, quick, monkeypatch, tmp_path, capsys
 ):
-    data = write_v1(tmp_path / "head", [make_trial(7)], unpacked=True)
+    data = write_v1(tmp_path / "head", [make_trial(7, game="Breakout")], unpacked=True)
     arguments = {"steps": 0, "make": True, "games": 2, "atari_head": data}
     left = missing(folder, atari_head=data)
     for place, name in STAGES:

@@ -69,7 +69,7 @@ def process_of(run):
 
 
 def test_a_failure_and_a_kill_stop_nothing_else_and_the_same_command_takes_up_what_is_left(tmp_path):
-    """One seed cannot train, the other is killed once; then both go through every stage to the figures."""
+    """One seed cannot train, the other is killed once; then both go on to the figures."""
     runs = tmp_path / "Pong" / "cnn_sparse_fls_pool"
     (runs / "seed1").mkdir(parents=True)
     (runs / "seed1" / "checkpoints").write_text("in the way")
@@ -91,13 +91,11 @@ def test_a_failure_and_a_kill_stop_nothing_else_and_the_same_command_takes_up_wh
 
     (runs / "seed1" / "checkpoints").unlink()
     before = attempts(runs / "seed9")
-    again = launch(*command)
+    again = launch(*command, "--stage", "train,evaluate,figures")  # saliency: test_slurm.py
     assert again.returncode == 0, again.stdout + again.stderr
     for run in (runs / "seed1", runs / "seed9"):
         assert list((run / "evaluation").glob("*.json"))
-        assert list((run / "saliency").glob("*/summary.json"))
-    assert attempts(runs / "seed9")[: len(before)] == before
-    assert {row["stage"] for row in attempts(runs / "seed9")[len(before) :]} == {"saliency"}
+    assert attempts(runs / "seed9") == before, "what is done is not done again"
     assert (tmp_path / "figures" / "own" / "README.md").exists()
 
 
