@@ -124,8 +124,15 @@ def _place(variant: str) -> tuple[int, float]:
 
 
 def differences(expected: TrainConfig, run: TrainConfig) -> list[str]:
-    """The settings in which a run differs; older runs with other environment seeds are accepted."""
-    return replace(expected, environment_seeds=run.environment_seeds).differences(run)
+    """The settings in which a run differs.
+
+    Older runs with other environment seeds are accepted, and float32 products where a device's own precision
+    is expected, as in the pilot, whose CPUs compute in float32.
+    """
+    expected = replace(expected, environment_seeds=run.environment_seeds)
+    if (expected.matmul_precision, run.matmul_precision) == ("default", "highest"):
+        expected = replace(expected, matmul_precision="highest")
+    return expected.differences(run)
 
 
 def product(games: Iterable[str], networks: Iterable[str], seeds: Iterable[int]) -> Iterator[Cell]:

@@ -38,7 +38,7 @@ _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "fls-jax",
     "text.parse_math": False,  # a processor's name may contain a $
 }
-_DPI = 150
+_DPI = 100
 _FONT, _TITLE, _NOTE = 9.0, 11.0, 7.5
 _LINE, _GAP, _MARGIN = 0.2, 0.2, 0.15  # inches
 

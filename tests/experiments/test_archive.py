@@ -131,7 +131,7 @@ def test_beside_the_pilot_only_the_pilot_is_kept(run, tmp_path, monkeypatch):
     edit_config(run, network="cnn", seed=1)
     with pytest.raises(
         UserError,
-        match=r"a run of the pilot \(total_steps: 2000000 -> 2048; matmul_precision: default -> highest\)",
+        match=r"a run of the pilot \(total_steps: 2000000 -> 2048\)",
     ):
         archive(Settings(run, out=home))
     assert not home.exists()
