@@ -47,13 +47,18 @@ def test_in_bfloat16_a_mesh_rounds_no_worse_than_one_device(distances):
 
 
 def test_devices_through_the_command_line(tmp_path):
-    """Four devices, real games, a microbatch, bfloat16; tests/ppo/test_trainer.py compares the numbers."""
+    """Four devices, real games, a microbatch, bfloat16, against one device."""
     options = ("--num-envs=4", "--rollout-length=8", "--microbatch=16", "--compute-dtype=bfloat16")
     done = run_training(tmp_path / "run", *options, "--total-steps=64", "--devices=4", **FOUR)
     assert done.returncode == 0, done.stderr
     assert "4 " in done.stdout
     rows = read_rows(tmp_path / "run")
     assert [row["env_step"] for row in rows] == [32, 64]
+    alone = run_training(tmp_path / "alone", *options, "--total-steps=64", "--devices=1", **FOUR)
+    assert alone.returncode == 0, alone.stderr
+    first = read_rows(tmp_path / "alone")[0]
+    assert rows[0]["loss"] == pytest.approx(first["loss"], rel=0.05, abs=1e-3)
+    assert rows[0]["entropy"] == pytest.approx(first["entropy"], rel=0.01)
 
 
 @pytest.mark.parametrize(
