@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from experiments.analysis.runs import Run
 from experiments.analysis.selection import Selection
+from experiments.data.grid import BASELINE
 from fls_jax.statistics import REFERENCES
 
 POINTS = 60
+_WHERE = "in a game with published human scores"
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,14 @@ class Aggregate:
 
     scores: by network, float [seeds, games], or [seeds, games, points] for learning curves, whose env_steps
     are `steps`. The number of seeds may differ between networks, but not between the games of one.
-    why_empty: the reason if no game has all networks.
+    left_out: networks with scores, but with no game in common with the others.
+    why_empty: the reason if there are no scores.
     """
 
     games: tuple[str, ...] = ()
     scores: Mapping[str, np.ndarray] | None = None
     steps: np.ndarray | None = None
+    left_out: tuple[str, ...] = ()
     why_empty: str = ""
 
     def of(self, network: str) -> np.ndarray | None:
@@ -40,11 +45,11 @@ def final_scores(selection: Selection) -> Aggregate:
         for game in _scorable(selection):
             if sample := selection.sample(game, network):
                 found.setdefault(network, {})[game] = [float(seed.mean()) for seed in sample.returns]
-    games, why = _common(found, selection, "been evaluated")
-    if not games:
-        return Aggregate(why_empty=why)
-    scores = {network: _matrix(by_game, games) for network, by_game in found.items()}
-    return Aggregate(games, {network: _normalised(matrix, games) for network, matrix in scores.items()})
+    if not found:
+        return Aggregate(why_empty=f"no network has been evaluated yet {_WHERE}")
+    games, left_out = _common(found, _scorable(selection))
+    scores = {network: _normalised(_matrix(by_game, games), games) for network, by_game in found.items()}
+    return Aggregate(games, scores, left_out=left_out)
 
 
 def training_curves(selection: Selection) -> Aggregate:
@@ -55,16 +60,16 @@ def training_curves(selection: Selection) -> Aggregate:
             curves = [curve for run in selection.of(game, network) if (curve := _curve(run)) is not None]
             if curves:
                 found.setdefault(network, {})[game] = curves
-    games, why = _common(found, selection, "been trained to its end")
-    if not games:
-        return Aggregate(why_empty=why)
+    if not found:
+        return Aggregate(why_empty=f"no network has been trained to its end yet {_WHERE}")
+    games, left_out = _common(found, _scorable(selection))
     kept = [curve for by_game in found.values() for game in games for curve in by_game[game]]
     steps = np.linspace(max(x[0] for x, _ in kept), min(x[-1] for x, _ in kept), POINTS)
     scores = {}
     for network, by_game in found.items():
         at_steps = {game: [np.interp(steps, x, y) for x, y in by_game[game]] for game in games}
         scores[network] = _normalised(_matrix(at_steps, games), games)
-    return Aggregate(games, scores, steps)
+    return Aggregate(games, scores, steps, left_out)
 
 
 def _curve(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
@@ -80,15 +85,20 @@ def _scorable(selection: Selection) -> list[str]:
 
 
 def _common(
-    found: Mapping[str, Mapping[str, Sequence[object]]], selection: Selection, what: str
-) -> tuple[tuple[str, ...], str]:
-    """The games in which all networks that have scores have one; the reason if there are none."""
-    if not found:
-        return (), f"no network has {what} yet in a game with published human scores"
-    games = tuple(g for g in _scorable(selection) if all(g in by_game for by_game in found.values()))
-    if not games:
-        return (), f"there is no game in which all of {', '.join(found)} have {what}"
-    return games, ""
+    found: dict[str, dict[str, Any]], games: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The games that all networks in `found` have, and the networks taken out of it until there was one.
+
+    The network with the fewest games is taken out first (of several, the last one), the baseline at last.
+    """
+    left_out: list[str] = []
+    while True:
+        common = tuple(game for game in games if all(game in by_game for by_game in found.values()))
+        if common:
+            return common, tuple(left_out)
+        fewest = min(reversed(found), key=lambda network: (network == BASELINE, len(found[network])))
+        del found[fewest]
+        left_out.append(fewest)
 
 
 def _matrix(by_game: Mapping[str, Sequence[object]], games: Sequence[str]) -> np.ndarray:

@@ -42,7 +42,8 @@ def aggregate_table(selection: Selection, final: Aggregate) -> Table:
     for network in selection.experiment.networks:
         scores = final.of(network)
         if scores is None:
-            reason = "not evaluated" if final.games else final.why_empty
+            others = "no game in common with the others" if network in final.left_out else "not evaluated"
+            reason = others if final.games else final.why_empty
             rows.append([network, Empty(), Empty(reason), *[Empty()] * 5])
             data.append({"network": network})
             continue

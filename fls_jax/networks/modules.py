@@ -47,9 +47,10 @@ def attention_scores(scores: Float[Array, "B H W maps"], spec: AttentionSpec) ->
 def matrix_product(
     features: Array, kernel: Array, strides: Any, padding: Any, *, precision: Any = None, **geometry: Any
 ) -> Array:
-    """A convolution of 1x1 with stride 1, in the place of `conv_general_dilated`: [B, H, W, C] -> [B, H, W, F].
+    """A convolution of 1x1 with stride 1: features [B, H, W, C], kernel [1, 1, C, F] -> [B, H, W, F].
 
-    On a CPU, XLA differentiates cnn_patch_fls in 7 % less time with this than with the convolution.
+    Takes the place of `jax.lax.conv_general_dilated`: on a CPU, XLA differentiates cnn_patch_fls in 7% less
+    time with it.
     """
     return jax.lax.dot_general(features, kernel[0, 0], (((3,), (0,)), ((), ())), precision=precision)
 

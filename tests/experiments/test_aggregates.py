@@ -111,8 +111,27 @@ def test_cells_that_are_empty_say_why(tmp_path):
     assert draw_lengths(empty) is None
     write_grid(tmp_path, {("Pong", "cnn"): (5.0,), ("Breakout", "cnn_sparse_fls"): (30.0,)})
     apart = selected(tmp_path)
-    text = aggregate_table(apart, final_scores(apart)).markdown()
-    assert "*there is no game in which all of cnn, cnn_sparse_fls have been evaluated*" in text
+    final = final_scores(apart)
+    assert final.games == ("Pong",)
+    assert final.left_out == ("cnn_sparse_fls",)
+    assert aggregate_table(apart, final).rows[1][2] == "no game in common with the others"
+
+
+def test_a_network_of_one_game_does_not_take_the_others_games_from_them(tmp_path):
+    cells = {(game, network): (5.0,) for game in ("Pong", "MsPacman") for network in NETWORKS}
+    write_grid(tmp_path, cells | {("Breakout", "cnn_patch"): (30.0,)})
+    selection = selected(tmp_path)
+    for aggregate in (final_scores(selection), training_curves(selection)):
+        assert aggregate.games == ("Pong", "MsPacman")
+        assert aggregate.left_out == ("cnn_patch",)
+        assert aggregate.of("cnn_patch") is None
+        assert all(aggregate.of(network).shape[:2] == (1, 2) for network in NETWORKS)
+
+
+def test_the_baseline_is_not_left_out_for_others_of_more_games(tmp_path):
+    cells = {(game, "cnn_sparse_fls"): (5.0,) for game in ("Pong", "MsPacman")}
+    write_grid(tmp_path, cells | {("Breakout", "cnn"): (30.0,)})
+    assert final_scores(selected(tmp_path)).left_out == ("cnn_sparse_fls",)
 
 
 def test_curves_are_at_the_same_steps(whole):
