@@ -42,8 +42,9 @@ def aggregate_table(selection: Selection, final: Aggregate) -> Table:
     for network in selection.experiment.networks:
         scores = final.of(network)
         if scores is None:
-            others = "no game in common with the others" if network in final.left_out else "not evaluated"
-            reason = others if final.games else final.why_empty
+            reason = final.why_empty or "not evaluated"
+            if network in final.left_out:
+                reason = "no game in common with the others"
             rows.append([network, Empty(), Empty(reason), *[Empty()] * 5])
             data.append({"network": network})
             continue

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
-from PIL import Image  # matplotlib's own dependency
+from PIL import Image
 
 INK, MUTED, RULE = "#1a1a1a", "#6b6b6b", "#c9c9c9"
 _SETTINGS: dict[Any, Any] = {
@@ -108,7 +108,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=_DPI, metadata={"Software": None})
-    Image.open(drawn).convert("RGB").quantize(256).save(png, "PNG", optimize=True)  # half the size
+    Image.open(drawn).convert("RGB").quantize(256).save(png, "PNG", optimize=True)  # a third of the size
     return [svg, png]
 
 

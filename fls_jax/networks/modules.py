@@ -44,7 +44,7 @@ def attention_scores(scores: Float[Array, "B H W maps"], spec: AttentionSpec) ->
     return attention
 
 
-def matrix_product(
+def _matrix_product(
     features: Array, kernel: Array, strides: Any, padding: Any, *, precision: Any = None, **geometry: Any
 ) -> Array:
     """A convolution of 1x1 with stride 1: features [B, H, W, C], kernel [1, 1, C, F] -> [B, H, W, F].
@@ -81,7 +81,7 @@ class AttentionGate(nn.Module):
             padding="SAME",
             dtype=self.dtype,
             precision=self.precision,
-            conv_general_dilated=matrix_product if spec.kernel == 1 else None,
+            conv_general_dilated=_matrix_product if spec.kernel == 1 else None,
         )
         hidden = _ACTIVATIONS[spec.activation](conv(spec.hidden, window, name="hidden")(features))
         return attention_scores(conv(spec.maps, window, name="score")(hidden), spec)
