@@ -33,8 +33,8 @@ from fls_jax.train.preparation import resolve
 HOME = Path(__file__).resolve().parents[1] / "results" / "pilot"
 _FILES = (
     "config.json", "sessions.jsonl", "sittings.jsonl", "evaluation/*.json", "attention/*.json",
-    "gaze/*/summary.json", "gaze/*/trials.json", "saliency/*/summary.json", "saliency/*/scores.csv",
-    "wandb/train-run-id",
+    "gaze/*/summary.json", "gaze/*/trials.json", "saliency/*/summary.json", "saliency/*/scores.csv.gz",
+    "saliency/*/scores.csv", "wandb/train-run-id",
 )  # fmt: skip
 
 
@@ -44,8 +44,8 @@ class Settings:
 
     If the training is not finished, its latest checkpoint is included, so that another machine can resume it:
     parameters rounded to float16, the optimiser's moments to bfloat16. The parameters of a finished run are
-    shipped with `make ship`. Videos, W&B's files, gaze scores of single frames and saliency maps are not
-    copied.
+    shipped with `make ship`. The record and the tables of saliency methods are
+    compressed. Videos, W&B's files, gaze scores of single frames and saliency maps are not copied.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -105,14 +105,16 @@ def _continues(rows: list[dict[str, Any]], kept: Path) -> bool:
 
 
 def _copy(folder: RunFolder, part: Path) -> None:
-    """Copy config.json, the record (compressed) and results."""
+    """Copy config.json, the record and tables (compressed), and results."""
     record = RunFolder(part).record_file
     record.parent.mkdir(parents=True)
     pack(folder.record_file, packed(record))
     for path in (path for pattern in _FILES for path in sorted(folder.path.glob(pattern))):
         copy = part / path.relative_to(folder.path)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if path.match("gaze/*/summary.json"):
+        if path.suffix == ".csv":
+            pack(path, packed(copy))
+        elif path.match("gaze/*/summary.json"):
             copy.write_text(_without_places(path))
         else:
             shutil.copyfile(path, copy)

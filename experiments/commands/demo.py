@@ -74,6 +74,11 @@ class Played:
     config: dict[str, Any]
     games: Evaluation
 
+    @property
+    def network(self) -> str:
+        """With `-cost<L>` if its attention costs."""
+        return TrainConfig.from_json(self.config).variant
+
 
 def make_demo(settings: Settings) -> list[Path]:
     """Play, film, draw; returns the files. Raises UserError for errors that the user can correct."""
@@ -87,7 +92,7 @@ def make_demo(settings: Settings) -> list[Path]:
         copies = [_copy(source, settings.out / "agents") for source in shipped]
         played = sorted(
             (_play(copy, settings.games) for copy in copies),
-            key=lambda each: (each.config["game"], each.config["network"]),
+            key=lambda each: (each.config["game"], each.network),
         )
         return [
             *_films(played, settings),
@@ -204,11 +209,11 @@ def demo_table(played: Sequence[Played]) -> Table:
         train, now = each.config, each.games.summary
         facts = train["pretrained"]
         recorded = facts["evaluations"][0]["summary"]
-        published = paper.score(train["game"], train["network"])
+        published = paper.score(train["game"], each.network)
         rows.append(
             [
                 train["game"],
-                train["network"],
+                each.network,
                 f"{facts['env_step']:,}" + ", unfinished" * (facts["env_step"] < facts["last_step"]),
                 str(now["games"]),
                 number(now["mean"]),
@@ -221,7 +226,9 @@ def demo_table(played: Sequence[Played]) -> Table:
         )
         data.append(
             {
-                **{name: train[name] for name in ("game", "network", "seed")},
+                "game": train["game"],
+                "network": each.network,
+                "seed": train["seed"],
                 "env_step": facts["env_step"],
                 "last_step": facts["last_step"],
                 "games_now": now["games"],

@@ -116,7 +116,7 @@ class _Map(NamedTuple):
 
 def _maps_of(agent: Agent, clip: Clip, relative: Relative) -> list[_Map]:
     """An agent's map, and the relative one where it is asked for."""
-    title = f"{agent.network} after {format_steps(agent.step)} steps"
+    title = f"{agent.config.variant} after {format_steps(agent.step)} steps"
     maps = [_Map(title, views(agent, clip, maximum=largest_saliency(agent, clip)), False)]
     if relative != "none":
         less = relative_attention(clip.attention, clip.observations(), agent.spec, relative)

@@ -85,7 +85,7 @@ class Comparison:
             stop,
         )
         self.untrained = agent.untrained(agent.config.seed + FRESH)
-        self.name = f"{agent.game}/{agent.network}/{agent.step}"
+        self.name = f"{agent.game}/{agent.config.variant}/{agent.step}"
         self.failures: dict[str, str] = {}
         self.acted = next((t for t in settings.targets if t not in ("policy", "value")), None)
 

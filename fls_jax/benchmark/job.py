@@ -164,7 +164,7 @@ def _folder(run: Path, agent: Agent, player: Agent, settings: Settings, count: i
     """RUN/saliency/<env_step>-<frames>-<seed>, followed by the frames' run and the targets if not default."""
     own = frames_folder(run, agent.step, count, seed, settings.highlights)
     words = [own.name]
-    words += [f"of-{player.network}-{player.step}"] if player is not agent else []
+    words += [f"of-{player.config.variant}-{player.step}"] if player is not agent else []
     words += list(map(str, settings.targets)) if settings.targets != ("action",) else []
     return own.with_name("-".join(words))
 
@@ -193,7 +193,7 @@ def _frames(run: Path, agent: Agent, count: int, seed: int, folder: Path, highli
     for place in (folder, frames_folder(run, agent.step, count, seed, highlights)):
         if (place / FRAMES).exists():
             return load_frames(place / FRAMES)
-    title = f"{agent.game}, {agent.network} at step {agent.step:,}"
+    title = f"{agent.game}, {agent.config.variant} at step {agent.step:,}"
     with ProgressDisplay(title, count, "playing ...") as display:
         return play_frames(agent, count, seed, lambda done: display.count(done, "frames"), highlights)
 

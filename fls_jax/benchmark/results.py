@@ -6,6 +6,7 @@ Each method's files are written when it is done. Existing files of the same sett
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pandas as pd
 from fls_jax.errors import UserError
 from fls_jax.runs.files import part_of, write_whole
 from fls_jax.runs.folder import set_aside
+from fls_jax.runs.record import read_packed
 from fls_jax.statistics.clusters import cluster_means
 
 COLUMNS = ("agent", "method", "target", "metric", "value", "low", "high", "n")
@@ -153,7 +155,7 @@ def read_comparison(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     try:
         summary = json.loads((folder / "summary.json").read_text())
         missing = set(_NEEDED) - set(summary)
-        table = pd.read_csv(folder / "scores.csv")
+        table = pd.read_csv(BytesIO(read_packed(folder / "scores.csv")))
         missing |= set(COLUMNS) - set(table)
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")

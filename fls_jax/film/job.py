@@ -114,7 +114,7 @@ def with_attention(agent: Agent, name: str, seed: int) -> Agent:
 
 def _play_all(agents: Sequence[Agent], steps: int, seed: int, greedy: bool) -> list[Clip]:
     """Play one clip after the other, with progress."""
-    names = ", ".join(f"{agent.network} at step {agent.step:,}" for agent in agents)
+    names = ", ".join(f"{agent.config.variant} at step {agent.step:,}" for agent in agents)
     clips: list[Clip] = []
     with ProgressDisplay(f"{agents[0].game}, {names}", steps * len(agents), "playing ...") as display:
         for agent in agents:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from fls_jax.runs.contents import (
     read_sessions,
 )
 from fls_jax.runs.folder import RunFolder, find_runs
-from fls_jax.runs.record import Row, read_record
+from fls_jax.runs.record import Row, read_packed, read_record
 
 SCORES = ("agent", "method", "target", "metric", "value", "low", "high")
 
@@ -54,8 +55,8 @@ class Source:
 
     @property
     def network(self) -> str:
-        """As the configuration has it, fit to be shown."""
-        return shown(self.config.network)
+        """With `-cost<L>` if its attention costs, fit to be shown."""
+        return shown(self.config.variant)
 
     @property
     def env_step(self) -> int:
@@ -171,11 +172,12 @@ def _read(folder: RunFolder, sources: Sources) -> Source:
 
 
 def _saliency(folder: RunFolder, sources: Sources) -> dict[str, pd.DataFrame]:
-    """The scores.csv of every comparison of methods, by the comparison's name."""
+    """The scores.csv, or in an archive scores.csv.gz, of every comparison of methods, by its name."""
     found = {}
-    for path in sorted(folder.path.glob("saliency/*/scores.csv")):
+    tables = [*folder.path.glob("saliency/*/scores.csv"), *folder.path.glob("saliency/*/scores.csv.gz")]
+    for path in sorted({path.with_name("scores.csv") for path in tables}):
         try:
-            table = pd.read_csv(path)
+            table = pd.read_csv(BytesIO(read_packed(path)))
             missing = set(SCORES) - set(table.columns)
             if missing:
                 raise ValueError(f"it lacks the columns {', '.join(sorted(missing))}")

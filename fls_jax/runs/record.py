@@ -1,4 +1,4 @@
-"""The JSONL record of a run: figures, tables and W&B are made from it."""
+"""The JSONL record of a run, from which figures, tables and W&B are made; compressed files of an archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fls_jax.errors import UserError
 from fls_jax.runs.files import write_whole
 
 Row = dict[str, Any]
-_MOST_BYTES = 2**30  # of a record: about a million updates
+_MOST_BYTES = 2**30  # a record of about a million updates
 
 
 def read_record(path: Path) -> list[Row]:
@@ -26,10 +26,10 @@ def read_record(path: Path) -> list[Row]:
     a file that cannot be read and for any other damaged line, with its number.
     """
     try:
-        lines = _content(path).splitlines(keepends=True)
+        lines = read_packed(path).splitlines(keepends=True)
     except FileNotFoundError:
         return []
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise UserError(f"The record {path} cannot be read ({error}).") from error
     rows = []
     for number, line in enumerate(lines, start=1):
@@ -49,21 +49,27 @@ def read_record(path: Path) -> list[Row]:
 
 
 def packed(path: Path) -> Path:
-    """The path of the compressed record in an archive; `path`: of the record in a run."""
+    """The path of a file's compressed form in an archive; `path`: of the file in a run."""
     return path.with_name(f"{path.name}.gz")
 
 
 def pack(path: Path, target: Path) -> None:
-    """Compress the record at `path` to `target`. The same record gives the same bytes."""
-    write_whole(target, gzip.compress(_content(path), mtime=0))
+    """Compress the file at `path` to `target`. The same content gives the same bytes."""
+    write_whole(target, gzip.compress(read_packed(path), mtime=0))
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a record, compressed or not. Raises OSError if it unpacks to more than a limit."""
+def read_packed(path: Path) -> bytes:
+    """The bytes of the file at `path` or, if it is missing, of its compressed form.
+
+    Raises OSError if neither can be read, for a damaged one and for one that unpacks to more than a limit.
+    """
     if path.exists() or not packed(path).exists():
         return path.read_bytes()
-    with gzip.open(packed(path)) as file:
-        content = file.read(_MOST_BYTES + 1)
+    try:
+        with gzip.open(packed(path)) as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (EOFError, zlib.error) as error:
+        raise OSError(str(error)) from error
     if len(content) > _MOST_BYTES:
         raise OSError(f"it unpacks to more than {_MOST_BYTES:,} bytes")
     return content

@@ -65,12 +65,14 @@ def test_a_finished_run_is_kept_without_its_checkpoint(run, tmp_path, monkeypatc
         "config.json", "metrics.jsonl.gz", "sessions.jsonl", "evaluation", "attention", "gaze", "saliency",
         "wandb",
     }  # fmt: skip
-    assert [path.name for path in kept.rglob("saliency/*/*")] == ["scores.csv"]
+    assert [path.name for path in kept.rglob("saliency/*/*")] == ["scores.csv.gz"]
     for name in (
         "config.json", "sessions.jsonl", "attention/2048-standard.json", "gaze/paper-screen/trials.json",
-        "saliency/2048-48-1000/scores.csv", "wandb/train-run-id",
+        "wandb/train-run-id",
     ):  # fmt: skip
         assert (kept / name).read_bytes() == (run / name).read_bytes()
+    scores = "saliency/2048-48-1000/scores.csv"
+    assert gzip.decompress((kept / f"{scores}.gz").read_bytes()) == (run / scores).read_bytes()
     assert read_record(kept / "metrics.jsonl") == read_record(run / "metrics.jsonl")
     assert [path.name for path in (kept / "wandb").iterdir()] == ["train-run-id"]
     summary = json.loads((kept / "gaze" / "paper-screen" / "summary.json").read_text())

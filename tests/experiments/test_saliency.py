@@ -11,6 +11,7 @@ from experiments.analysis.runs import load_runs
 from experiments.commands.figures import Settings, make_figures
 from experiments.data.grid import Cell
 from experiments.pages.saliency import saliency_table
+from fls_jax.runs.record import pack, packed
 from tests.experiments.folders import LAST_STEP, write_evaluation, write_run
 
 CELL = Cell("Pong", "cnn", 1)
@@ -69,6 +70,19 @@ def test_it_stands_on_the_results_page_and_a_damaged_one_is_named(run, tmp_path)
     found = load_runs([run])
     assert found.runs[0].saliency == ()
     assert ["it lacks high, low" in problem.reason for problem in found.problems] == [True]
+
+
+def test_in_an_archive_it_is_compressed(run):
+    ((_, before),) = load_runs([run]).runs[0].saliency
+    file = next(run.glob("saliency/*/scores.csv"))
+    pack(file, packed(file))
+    file.unlink()
+    ((_, scores),) = load_runs([run]).runs[0].saliency
+    pd.testing.assert_frame_equal(scores, before)
+    packed(file).write_bytes(packed(file).read_bytes()[:-20])
+    found = load_runs([run])
+    assert found.runs[0].saliency == ()
+    assert len(found.problems) == 1
 
 
 def test_one_that_was_stopped_is_left_out(run):

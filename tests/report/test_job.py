@@ -19,7 +19,7 @@ from fls_jax.film.playing import play
 from fls_jax.report.document import schema
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report
-from fls_jax.runs.record import pack
+from fls_jax.runs.record import pack, packed
 from tests.experiments.folders import write_evaluation, write_gaze
 from tests.oracles import networks as oracle
 from tests.report.conftest import SEED, STEPS, document_of
@@ -84,6 +84,16 @@ def test_maps_are_the_attention_and_their_scale_the_painted_maximum(document, cl
     painted = oracle.paint(clip.attention, *fields)
     assert record["maximum"] == pytest.approx(painted.max(), rel=1e-4)
     assert record["relative_maximum"] == pytest.approx(np.abs(painted - painted.mean(axis=0)).max(), rel=1e-2)
+
+
+def test_a_cost_on_attention_makes_another_agent_not_another_seed(tmp_path):
+    for name, cost in (("free", 0.0), ("costly", 0.001)):
+        edit_config(write_agent(tmp_path / name, "cnn_sparse_fls_pool", [1, 2]), attention_cost=cost)
+    (path,) = report([tmp_path / "free", tmp_path / "costly"], tmp_path / "r.html", steps=0)
+    found = document_of(path)
+    names = {"cnn_sparse_fls_pool", "cnn_sparse_fls_pool-cost0.001"}
+    assert {agent["network"] for agent in found["agents"]} == names
+    assert {curve["network"] for curve in found["curves"]} == names
 
 
 def test_curves_are_of_finite_values_only(document):
@@ -328,6 +338,8 @@ def test_saliency_scores_and_replaced_attention_have_tables(tmp_path):
         "me,random,action,lift:ball,1,0.9,1.1,10\nme,gradient - random,action,lift:ball,2,1.5,2.5,10\n"
         "me untrained,gradient,action,lift:ball,2,1.8,2.2,10\n"
     )
+    pack(scores, packed(scores))  # as in an archive
+    scores.unlink()
     scores.with_name("summary.json").write_text('{"faithful": 5}')
     (folder / "saliency" / "bad").mkdir()
     (folder / "saliency" / "bad" / "scores.csv").write_text("a,b\n1,2\n")
