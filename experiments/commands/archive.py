@@ -44,8 +44,8 @@ class Settings:
 
     If the training is not finished, its latest checkpoint is included, so that another machine can resume it:
     parameters rounded to float16, the optimiser's moments to bfloat16. The parameters of a finished run are
-    shipped with `make ship`. The record and the tables of saliency methods are
-    compressed. Videos, W&B's files, gaze scores of single frames and saliency maps are not copied.
+    shipped with `make ship`. The record and the tables of saliency methods are compressed. Videos, W&B's
+    files, gaze scores of single frames and saliency maps are not copied.
     """
 
     run: Annotated[Path, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
@@ -54,6 +54,8 @@ class Settings:
     """Folder of the records; this one goes to <Game>/<network>/seed<k>/ in it."""
     replace: bool = False
     """Replace another run's record that is there; an earlier state of the same run is replaced anyway."""
+    checkpoint: bool = True
+    """Include the checkpoint of a training that is not finished; without it only the record is kept."""
 
 
 def archive(settings: Settings) -> Path:
@@ -76,7 +78,7 @@ def archive(settings: Settings) -> Path:
         )
     with replacing(target) as part:
         _copy(folder, part)
-        if steps[-1] < config.last_step:
+        if settings.checkpoint and steps[-1] < config.last_step:
             _copy_checkpoint(folder, part, steps[-1])
     return target
 

@@ -103,6 +103,9 @@ def test_training_goes_on_from_what_was_kept_of_an_unfinished_run(tmp_path):
     ]
     chex.assert_trees_all_close(*moments, rtol=2**-8)
     assert before["learner"]["statistics"].keys() == after["learner"]["statistics"].keys()
+    record_alone = archive(Settings(tmp_path / "run", out=tmp_path / "records", checkpoint=False))
+    assert not (record_alone / "checkpoints").exists()
+    assert read_record(record_alone / "metrics.jsonl") == rows
     shutil.copytree(kept, tmp_path / "elsewhere")
     train(longer, tmp_path / "elsewhere", tracking=Tracking("off"))
     resumed = read_record(tmp_path / "elsewhere" / "metrics.jsonl")

@@ -233,13 +233,16 @@ FOUR_DEVICES = """
 import dataclasses, sys
 import jax, numpy as np
 from jax.flatten_util import ravel_pytree
-from tests.ppo.test_trainer import PONG, train
+from fls_jax.ppo.trainer import Trainer
+from tests.ppo.test_trainer import PONG
 devices, folder = int(sys.argv[1]), sys.argv[2]
 assert len(jax.local_devices()) == 4
 for microbatch in (0, 8):
     config = dataclasses.replace(PONG, devices=devices, microbatch=microbatch, learning_rate=1e-3)
-    before = np.asarray(ravel_pytree(train(config, 0)[0].state.params)[0])
-    trainer, rows = train(config, 3)
+    trainer = Trainer(config)
+    before = np.array(ravel_pytree(trainer.state.params)[0])
+    rows = [trainer.advance() for _ in range(3)]
+    trainer.close()
     spread = {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(trainer.state)}
     assert spread == {devices}, spread
     after = np.asarray(ravel_pytree(trainer.state.params)[0])
