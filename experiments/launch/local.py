@@ -23,6 +23,8 @@ from fls_jax.errors import UserError
 from fls_jax.process.interruption import StopFlag
 
 _POLL = 0.3
+_ASK_AGAIN = 2.0
+"""Seconds between requests to stop: submitit drops those that reach a job while it is still starting."""
 _REQUEUES = 5
 _YEAR = 60 * 24 * 365
 
@@ -87,12 +89,13 @@ class LocalGrid:
     def run(self) -> bool:
         """Run until everything has ended or a signal. Returns whether there was a signal."""
         with StopFlag("the jobs have saved what they have", "each run's last checkpoint is kept") as stop:
-            told = False
+            asked = -_ASK_AGAIN
             while self.running or (self.waiting and not stop):
-                if stop and not told:
-                    told = True
+                if stop and time.monotonic() - asked >= _ASK_AGAIN:
+                    asked = time.monotonic()
                     for each in self.running:
-                        os.kill(each.process, signal.SIGTERM)
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(each.process, signal.SIGTERM)
                 self.collect(bool(stop))
                 while not stop and self.start_next():
                     pass

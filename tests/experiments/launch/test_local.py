@@ -168,6 +168,53 @@ def test_jobs_keep_to_the_cores(tmp_path, monkeypatch):
     assert local.cores == {0, 1, 2, 3, 4}
 
 
+DEAF_AT_FIRST = """
+import signal, time
+def hear(*_):
+    global heard
+    heard += 1
+heard = 0
+signal.signal(signal.SIGTERM, hear)
+print("ready", flush=True)
+deadline = time.monotonic() + 20
+while heard < 2:
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+"""
+
+
+def test_a_job_that_does_not_hear_the_first_request_to_stop_is_asked_again(tmp_path, monkeypatch):
+    """As one that is still starting, whose SIGTERM submitit drops."""
+    plan = make_plan(
+        small_grid(tmp_path, cells(networks=("cnn",), seeds=(1,))), ("train",), 1, frozenset(), ()
+    )
+    local = LocalGrid(plan, {"train": Resources(cores=1)}, lambda _: None)
+    process = subprocess.Popen([sys.executable, "-c", DEAF_AT_FIRST], stdout=subprocess.PIPE, text=True)
+
+    class DeafJob:
+        job_id = str(process.pid)
+
+        def done(self):
+            return process.poll() is not None
+
+        def result(self):
+            return {}
+
+    def submit(_):
+        assert process.stdout.readline() == "ready\n"
+        signal.raise_signal(signal.SIGINT)
+        return DeafJob()
+
+    monkeypatch.setattr(local.executor, "submit", submit)
+    monkeypatch.setattr("experiments.launch.local._ASK_AGAIN", 0.2)
+    with process:
+        try:
+            assert local.run() is True
+            assert process.returncode == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
