@@ -74,7 +74,6 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
     """Both games and both seeds; of the networks one, as another makes twice the jobs and no others."""
     command = ("smoke", "--networks", NETWORK, "--root", str(tmp_path), "--where", "slurm", "--wandb", "off")
     command += ("--pack", "2", "--speeds", str(tmp_path))  # no other runs need to be read
-    command += ("--stage", "train,evaluate,figures")  # saliency: test_local.py
     submitted = launch(*command)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "train, 2 jobs" in submitted.stdout
@@ -99,6 +98,7 @@ def test_the_smoke_grid_goes_through_slurm_with_jobs_signalled_and_requeued(slur
         folder = tmp_path / cell.game / cell.network / f"seed{cell.seed}"
         assert (folder / "checkpoints" / str(SMOKE.total_steps)).is_dir(), status
         assert (folder / "evaluation" / f"{SMOKE.total_steps}-standard.json").exists(), status
+        assert list((folder / "saliency").glob("*/summary.json")), status
         steps = [json.loads(line)["env_step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps)), "no update was trained twice"
     assert training(run) == ["running", "stopped", "running", "finished"]
