@@ -25,6 +25,7 @@ from experiments.pages.cards import model_card
 from experiments.pages.presentation import markdown_row
 from experiments.pages.saliency import planted_table, saliency_table
 from experiments.pages.tables import number, score_table
+from experiments.pages.verdict import verdict_table
 from fls_jax import load_agent
 from fls_jax.runs.folder import find_runs
 
@@ -159,6 +160,26 @@ def test_the_readme_says_what_the_records_say():
         else:
             expected[game, network] = ["", "under way" if selection.of(game, network) else "not run"]
     assert told == expected
+
+
+def readme_verdict(text: str) -> str:
+    """A verdict of the results page as the README has it: without margins and other numbers."""
+    if ": " not in text or text.startswith("cnn"):
+        return f"*{text}*"
+    state, numbers = text.split(": ", 1)
+    first = re.match(r"(?:area |mean )?([+\-\d.,]+\d(?: \([^;)]*)?)", numbers)
+    assert first, text
+    told = first[1] + (")" if "(" in first[1] else "")
+    return f"{'**refuted**' if state == 'refuted' else state}: {told}"
+
+
+def test_the_readme_judges_as_the_rule_does():
+    front = (ROOT / "README.md").read_text().split("\n## ")[0]
+    told = [line.strip("| ").split(" | ") for line in front.splitlines() if line.startswith("|")][2:]
+    table = verdict_table(select(load_runs([RECORDS]), PILOT))
+    expected = [[row[0], row[1], *map(readme_verdict, row[3:])] for row in table.rows]
+    assert told == expected
+    assert {"holds", "**refuted**"} <= {cell.split(":")[0] for row in told for cell in row[3:]}
 
 
 def returns_at(history, steps):
