@@ -1,4 +1,4 @@
-"""The rule for judging the pilot's networks on patches, written before the third of their runs ended.
+"""The rule for judging the pilot's networks on patches, written before the first of their trainings ended.
 
 The claim: on a game, cnn_patch_fls reaches the score of cnn, draws a sharp map, and uses it. This module
 states what refutes each part on that game. The result is reported in either case. One seed per game decides

@@ -78,6 +78,8 @@ def _scores(facts: dict[str, Any]) -> str:
 
 def _use(train: TrainConfig) -> str:
     place = f"experiments/pretrained/{train.game}/{train.variant}"
+    sees = network_spec(train.network).attention is not None
+    method = "" if sees else ', "gradient"'
     lines = [
         "## Use",
         "",
@@ -86,7 +88,7 @@ def _use(train: TrainConfig) -> str:
         "",
         f'agent = fls_jax.load_agent("{place}")',
         "logits, value, attention = agent(observations)  # uint8 [B, 84, 84, 4], oldest frame first",
-        "maps = agent.saliency(observations)  # float32 [B, 84, 84]",
+        f"maps = agent.saliency(observations{method})  # float32 [B, 84, 84]",
         "```",
         "",
         "```bash",
@@ -182,7 +184,7 @@ def _limits(train: TrainConfig, facts: dict[str, Any]) -> str:
 
 def _limits_of_the_map(spec: NetworkSpec) -> str:
     if spec.attention is None:
-        return "It has no saliency map."
+        return "It has no attention; other saliency methods explain it (docs/saliency.md)."
     text = (
         "The map shows where its features are multiplied by much. That this is what its decisions rest on is "
         "not shown by the map: the table of replaced attention tells what it does to the return, where there "

@@ -9,7 +9,13 @@ import pandas as pd
 from experiments.pages.presentation import Empty, Table
 
 _KINDS = 4
-_AREAS = {"insertion_blurred_probability": "insertion", "deletion_blurred_probability": "deletion"}
+_AREAS = {
+    "insertion_blurred_probability": "insertion",
+    "insertion_black_probability": "black",
+    "insertion_background_probability": "background",
+    "insertion_blurred_kl": "KL",
+    "deletion_blurred_probability": "deletion",
+}
 _REST = {
     "erasure:policy": "erasure",
     "effective_area": "area",
@@ -17,6 +23,8 @@ _REST = {
     "spearman:conv1": "all layers",
 }
 _AGAINST = {"random": "r", "untrained": "u"}
+_ALSO_UNTRAINED = ("attention", "attention_relative")
+"""Methods with a row for the untrained network: what geometry and motion do without learning."""
 
 
 def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
@@ -24,11 +32,17 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
     target = summary["targets"][0]
     rows = scores[scores.target == target]
     agent = f"{summary['game']}/{summary['network']}/{summary['env_step']}"
-    own = rows[rows.agent == agent].set_index(["method", "metric"])
+    own, fresh = (
+        rows[rows.agent == name].set_index(["method", "metric"]) for name in (agent, f"{agent} untrained")
+    )
     kinds = summary["objects"]["kinds"][:_KINDS]
     columns = _AREAS | {f"lift:{kind}": kind for kind in kinds} | _REST
     methods = [name for name in dict.fromkeys(own.index.get_level_values(0)) if " - " not in name]
-    texts = [[name, *(_cell(own, name, metric) for metric in columns)] for name in methods]
+    texts = []
+    for name in methods:
+        texts.append([name, *(_cell(own, name, metric) for metric in columns)])
+        if name in _ALSO_UNTRAINED and name in fresh.index.get_level_values(0):
+            texts.append([f"{name}, untrained", *(_cell(fresh, name, metric) for metric in columns)])
     data = own.loc[methods].loc[lambda table: table.index.get_level_values(1).isin(list(columns))]
     title = (
         f"Saliency methods: {summary['game']}, {summary['network']}, seed {summary['training_seed']}, "
@@ -38,27 +52,29 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
         f"Target {target}, {summary['count']:,} frames of {summary['frames']['episodes']} games, "
         f"{summary['frames']['insertion_deletion']} of them for insertion, deletion and erasure. "
         "Insertion, higher is better, and deletion, lower: area under the action's probability as pixels are "
-        f"shown and hidden, blurred where they are not. {', '.join(kinds)}: share of the map's mass on these "
+        "shown and hidden, blurred where they are not; black, background: insertion where they are black, or "
+        "the background, instead; KL: blurred, area under the KL of the whole policy, lower is better. "
+        f"{', '.join(kinds)}: share of the map's mass on these "
         "objects over their share of the screen; 1 is chance. Erasure: rank correlation of an object's mass "
         "with the change of the policy when it is painted over. Area: effective area of the map. Heads, all "
         "layers: rank correlation with the map once the heads, or all layers, are random.",
-        "r: the 95% interval of the difference to random on the same frames, whole games redrawn, lies off "
-        "0; u: the same of the difference to the untrained network.",
+        "r+: larger than random on the same frames, r-: smaller; the 95% interval of the difference, whole "
+        "games redrawn, lies off 0. u+, u-: the same of the difference to the untrained network.",
     ]
     return Table("saliency", title, ("method", *columns.values()), texts, data.reset_index(), notes)
 
 
 def _cell(own: pd.DataFrame, method: str, metric: str) -> str:
-    """A mean, with the letters of the references that it differs from."""
+    """A mean, with letter and sign for the references that it differs from."""
     value = _row(own, method, metric)
     if value is None:
         return Empty("none")
-    marks = ""
+    marks = []
     for name, letter in _AGAINST.items():
         difference = _row(own, f"{method} - {name}", metric)
         if difference is not None and (difference.low > 0 or difference.high < 0):
-            marks += letter
-    return f"{value.value:.3g} {marks}".strip()
+            marks.append(letter + ("+" if difference.low > 0 else "-"))
+    return f"{value.value:.3g} {''.join(marks)}".strip()
 
 
 def _row(own: pd.DataFrame, method: str, metric: str) -> pd.Series | None:

@@ -96,15 +96,18 @@ def map_statistics(agent: Agent, frames: np.ndarray) -> dict[str, float | None]:
     positions, as a share of their number: 1 for a constant map. gini: of its values, 0 for a constant map.
     correlation_with_mean: with its own mean over all frames, None for a constant map.
     correlation_with_uniform: of the drawn map with a drawn uniform one, None if the latter is constant.
-    All but the last leave out positions that no later layer reads (networks.geometry.positions_read).
+    All leave out positions that no later layer reads (networks.geometry.positions_read).
     """
     attention = agent(frames).attention.astype(np.float64)
     read = positions_read(agent.spec)
     maps = attention[:, :read, :read].reshape(len(frames), -1)
     uniform = np.asarray(project(np.ones((1, *attention.shape[1:]), np.float32), agent.spec)).ravel()
+    drawn = uniform > 0
     # Drawing and the covariance with a fixed picture are linear: computed block by block to save memory.
     painted = [
-        _correlations(np.asarray(project(block, agent.spec)).reshape(len(block), -1), uniform)
+        _correlations(
+            np.asarray(project(block, agent.spec)).reshape(len(block), -1)[:, drawn], uniform[drawn]
+        )
         for block in np.array_split(attention.astype(np.float32), max(1, len(frames) // 64))
     ]
     return {

@@ -82,6 +82,12 @@ def positions_read(spec: NetworkSpec) -> int:
     return read
 
 
+def without_unread(attention: Float[Array, "B h w"], spec: NetworkSpec) -> Float[Array, "B h w"]:
+    """Attention [B, h, w] with 0 at the positions that no later layer reads, where it has no effect."""
+    read = np.arange(attention.shape[1]) < positions_read(spec)
+    return jnp.where(np.outer(read, read)[None], attention, 0)
+
+
 def coverage(positions: int, geometry: Geometry, size: int) -> Float[np.ndarray, "size positions"]:
     """float32 [size, positions]: 1 where a pixel lies in the position's receptive field along one axis."""
     pixel = np.arange(size)[:, None]

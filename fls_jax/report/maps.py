@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from fls_jax.agent import Agent
 from fls_jax.film.clip import Frames
-from fls_jax.networks.geometry import attention_geometry
+from fls_jax.networks.geometry import attention_geometry, without_unread
 from fls_jax.report.encoding import packed, pictures, quantised
 from fls_jax.report.moments import effective_area
 from fls_jax.saliency import METHODS
@@ -29,7 +30,7 @@ def attention_record(agent: Agent, attention: np.ndarray) -> dict[str, Any]:
     return map_record(
         "attention",
         "attention (free)",
-        attention,
+        np.asarray(without_unread(jnp.asarray(attention), agent.spec)),
         lambda gate: np.asarray(project(gate, agent.spec)),
         {"size": fields.receptive_field, "stride": fields.stride, "padding": fields.padding},
     )

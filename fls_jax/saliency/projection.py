@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from fls_jax.networks.geometry import attention_geometry, attention_shape, paint
+from fls_jax.networks.geometry import attention_geometry, attention_shape, paint, without_unread
 from fls_jax.networks.specs import NetworkSpec
 from fls_jax.types import DEAD
 
@@ -33,7 +33,9 @@ def share_of(saliency: np.ndarray, maximum: float | None) -> np.ndarray:
 def project(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol = "aligned") -> Array:
     """Draw attention float [B, h, w] of a network onto its input: float32 [B, 84, 84].
 
-    Every value is added to each pixel of the receptive field of the feature that it multiplies.
+    Every value is added to each pixel of the receptive field of the feature that it multiplies. Positions
+    that no later layer reads are drawn as 0 (networks.geometry.positions_read); the paper's networks have
+    none.
     protocol: `aligned` uses the true receptive fields, `paper` those that the authors published. For
     cnn_rsppo the latter ignore the padding of the input and are one pixel too low and too far right.
     Raises ValueError for another protocol, or a map of another shape than this network's.
@@ -46,7 +48,8 @@ def project(attention: ArrayLike, spec: NetworkSpec, protocol: Protocol = "align
             f"The attention of {spec.name} must be [B, {expected[0]}, {expected[1]}]; "
             f"this has shape {list(attention.shape)}."
         )
-    return paint(attention, attention_geometry(spec, published=protocol == "paper"))
+    seen = without_unread(attention, spec)
+    return paint(seen, attention_geometry(spec, published=protocol == "paper"))
 
 
 def to_screen(maps: ArrayLike) -> Array:

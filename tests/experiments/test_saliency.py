@@ -51,10 +51,15 @@ def run(tmp_path):
 def test_the_table_has_the_agents_numbers_and_marks_what_differs(run):
     ((summary, scores),) = load_runs([run]).runs[0].saliency
     table = saliency_table(summary, scores)
-    assert table.columns[:5] == ("method", "insertion", "deletion", "ball", "player")
+    assert table.columns[:5] == ("method", "insertion", "black", "background", "KL")
     assert [row[0] for row in table.rows] == ["greydanus", "random"]
     greydanus, random = table.rows
-    assert greydanus[1:5] == ["0.751 ru", "none", "31.2", "none"]
+    assert greydanus[1] == "0.751 r+u-"
+    assert [greydanus[table.columns.index(name)] for name in ("black", "ball", "player")] == [
+        "none",
+        "31.2",
+        "none",
+    ]
     assert random[1] == "0.55"
     assert random[table.columns.index("area")] == "0.75"
     assert table.data.value.tolist() == [0.7512, 31.25, 0.55, 0.75]

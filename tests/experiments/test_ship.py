@@ -180,7 +180,7 @@ def test_a_network_without_attention_a_changed_setting_and_cut_games(tmp_path):
     file.write_text(json.dumps(content))
     write_evaluation(run, [5, 7], STEP, "infinite")
     card = (ship(Settings(run, out=tmp_path / "out")) / "README.md").read_text()
-    assert "It has no saliency map." in card
+    assert "It has no attention; other saliency methods explain it" in card
     assert "| `gamma` | 0.9 | 0.99 |" in card
     assert "1 of 2 games were cut after 27,000 agent steps" in card
     assert card.index("| Breakout | sampled") < card.index("| BreakoutInfinite | sampled | aligned | 2 | 6.0")

@@ -90,7 +90,7 @@ def test_the_table_judges_what_there_is_and_says_what_is_missing(tmp_path):
     assert list(breakout[:3]) == ["Breakout", "cnn_patch_fls", "1"]
     assert breakout[3].startswith("refuted: -20.0 (")
     assert f"{-0.1 * (41 - random):+.1f}" in breakout[3]
-    assert breakout[4] == "holds: area 0.78, correlation 0.900"
+    assert breakout[4] == "not refuted: area 0.78, correlation 0.900"
     assert breakout[5] == "not replaced"  # the table has no map of another moment
     assert pong[3:] == ["not evaluated"] * 3
     assert table.data["score of cnn"].tolist()[1] is True

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage.transform import resize
 
 from fls_jax.networks.geometry import attention_shape
+from fls_jax.networks.modules import ActorCritic
 from fls_jax.networks.specs import NETWORKS
 from fls_jax.saliency.projection import enlarge, interpolation, project, to_screen
 from tests.oracles import networks as oracle
@@ -21,6 +24,8 @@ def test_paper_protocol_is_the_published_transposed_convolution(name, rng):
     attention = random_attention(name, rng)
     maps = np.asarray(project(attention, NETWORKS[name], protocol="paper"))
     assert maps.shape == (3, 84, 84)
+    if "patch" in name:  # ours: the last row and column are read by no layer
+        attention[:, 20:] = attention[:, :, 20:] = 0
     np.testing.assert_allclose(maps, oracle.painted(name, attention), rtol=1e-5)
 
 
@@ -35,6 +40,18 @@ def test_aligned_differs_from_paper_only_for_the_padded_network(name, rng):
         np.testing.assert_array_equal(aligned, moved)
     else:
         np.testing.assert_array_equal(aligned, paper)
+
+
+@pytest.mark.parametrize("name", ["cnn_patch_fls", "cnn_sparse_fls"])
+def test_only_what_changes_the_answer_is_drawn(name, rng):
+    """Pixels without any derivative, through the whole network, lie where a positive map is drawn as 0."""
+    network = ActorCritic(NETWORKS[name], num_actions=4, takes_float=True)
+    frames = jnp.asarray(rng.uniform(0, 255, (8, 84, 84, 4)), jnp.float32)
+    params = network.init(jax.random.key(0), frames)
+    derivative = jax.grad(lambda seen: network.apply(params, seen).value.sum())(frames)
+    drawn = np.asarray(project(random_attention(name, rng) + 0.1, NETWORKS[name]))[0]
+    np.testing.assert_array_equal(drawn > 0, np.abs(derivative).sum(axis=(0, 3)) > 0)
+    assert (drawn == 0).any() == ("patch" in name)
 
 
 def test_screen_is_what_scikit_image_makes_of_it(rng):
