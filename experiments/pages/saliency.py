@@ -23,6 +23,7 @@ _REST = {
     "spearman:conv1": "all layers",
 }
 _AGAINST = {"random": "r", "untrained": "u"}
+_UNTRAINED = " untrained"
 _ALSO_UNTRAINED = ("attention", "attention_relative")
 """Methods with a row for the untrained network: what geometry and motion do without learning."""
 
@@ -31,9 +32,10 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
     """The table of one comparison: its summary.json and scores.csv, for its first target."""
     target = summary["targets"][0]
     rows = scores[scores.target == target]
-    agent = f"{summary['game']}/{summary['network']}/{summary['env_step']}"
+    # Its name is of the variant: `network` of the summary does not say whether attention had a cost.
+    (agent,) = (name for name in rows.agent.unique() if not name.endswith(_UNTRAINED))
     own, fresh = (
-        rows[rows.agent == name].set_index(["method", "metric"]) for name in (agent, f"{agent} untrained")
+        rows[rows.agent == name].set_index(["method", "metric"]) for name in (agent, agent + _UNTRAINED)
     )
     kinds = summary["objects"]["kinds"][:_KINDS]
     columns = _AREAS | {f"lift:{kind}": kind for kind in kinds} | _REST
@@ -45,7 +47,7 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
             texts.append([f"{name}, untrained", *(_cell(fresh, name, metric) for metric in columns)])
     data = own.loc[methods].loc[lambda table: table.index.get_level_values(1).isin(list(columns))]
     title = (
-        f"Saliency methods: {summary['game']}, {summary['network']}, seed {summary['training_seed']}, "
+        f"Saliency methods: {summary['game']}, {agent.split('/')[1]}, seed {summary['training_seed']}, "
         f"step {summary['env_step']:,}"
     )
     notes = [

@@ -66,6 +66,14 @@ def test_the_table_has_the_agents_numbers_and_marks_what_differs(run):
     assert "48 frames of 8 games, 24 of them" in table.notes[0]
 
 
+def test_an_agent_with_a_cost_on_attention_has_its_own_name(run):
+    ((summary, scores),) = load_runs([run]).runs[0].saliency
+    costly = scores.assign(agent=scores.agent.str.replace("cnn", "cnn_patch_fls-cost0.001"))
+    table = saliency_table(summary | {"network": "cnn_patch_fls"}, costly)
+    assert table.rows == saliency_table(summary, scores).rows
+    assert "Pong, cnn_patch_fls-cost0.001, seed 1" in table.title
+
+
 def test_it_stands_on_the_results_page_and_a_damaged_one_is_named(run, tmp_path):
     page = tmp_path / "out/README.md"
     make_figures(Settings(roots=(run,), out=tmp_path / "out", page=page))
