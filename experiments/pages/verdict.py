@@ -28,8 +28,8 @@ def verdict_table(selection: Selection) -> Table:
         data.append({"game": cell.game, "network": cell.network, "seed": cell.seed, **found})
     columns = ("game", "network", "seed", *(rule.part for rule in RULES))
     notes = [
-        "The rule was written before the training of any network on patches had ended. Those of cnn and "
-        "cnn_sparse_fls on Pong and MsPacman had; their maps were replaced after it. "
+        "The rule was written before the training of any network on patches had ended. Those of cnn on "
+        "Pong and Breakout and of cnn_sparse_fls on Pong and MsPacman had; their maps were replaced later. "
         + " ".join(f"Refuted, {rule.part}: {rule.refuted}" for rule in RULES),
         "The paper's networks are judged by the same rule. In brackets the 95% interval, and behind it the "
         "margin. One seed decides nothing about other seeds.",
