@@ -18,7 +18,7 @@ def test_the_figure_says_how_many_fields_lie_over_a_pixel(tmp_path):
     assert [box.get_width() for box in (*left.patches, *right.patches)] == [36, 36, 4, 4]
     assert [axes.get_xlabel() for axes in figure.axes[2:4]] == [
         "fields over a pixel: 1 to 25",
-        "fields over a pixel: 1",
+        "fields over a pixel: 0 to 1",  # no layer reads the last row and column of patches
     ]
 
 
