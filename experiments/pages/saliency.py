@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.pages.presentation import Empty, Table
+from fls_jax.benchmark.results import UNTRAINED
 
 _KINDS = 4
 _AREAS = {
@@ -22,8 +23,7 @@ _REST = {
     "spearman:heads": "heads",
     "spearman:conv1": "all layers",
 }
-_AGAINST = {"random": "r", "untrained": "u"}
-_UNTRAINED = " untrained"
+_AGAINST = {"random": "r", UNTRAINED: "u"}
 _ALSO_UNTRAINED = ("attention", "attention_relative")
 """Methods with a row for the untrained network: what geometry and motion do without learning."""
 
@@ -32,10 +32,11 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
     """The table of one comparison: its summary.json and scores.csv, for its first target."""
     target = summary["targets"][0]
     rows = scores[scores.target == target]
-    # Its name is of the variant: `network` of the summary does not say whether attention had a cost.
-    (agent,) = (name for name in rows.agent.unique() if not name.endswith(_UNTRAINED))
+    # The scores name the variant: `network` of the summary does not say whether attention had a cost.
+    recorded = f"{summary['game']}/{summary['network']}/{summary['env_step']}"
+    agent = next((name for name in rows.agent if not name.endswith(UNTRAINED)), recorded)
     own, fresh = (
-        rows[rows.agent == name].set_index(["method", "metric"]) for name in (agent, agent + _UNTRAINED)
+        rows[rows.agent == name].set_index(["method", "metric"]) for name in (agent, f"{agent} {UNTRAINED}")
     )
     kinds = summary["objects"]["kinds"][:_KINDS]
     columns = _AREAS | {f"lift:{kind}": kind for kind in kinds} | _REST
@@ -44,7 +45,7 @@ def saliency_table(summary: dict[str, Any], scores: pd.DataFrame) -> Table:
     for name in methods:
         texts.append([name, *(_cell(own, name, metric) for metric in columns)])
         if name in _ALSO_UNTRAINED and name in fresh.index.get_level_values(0):
-            texts.append([f"{name}, untrained", *(_cell(fresh, name, metric) for metric in columns)])
+            texts.append([f"{name}, {UNTRAINED}", *(_cell(fresh, name, metric) for metric in columns)])
     data = own.loc[methods].loc[lambda table: table.index.get_level_values(1).isin(list(columns))]
     title = (
         f"Saliency methods: {summary['game']}, {agent.split('/')[1]}, seed {summary['training_seed']}, "

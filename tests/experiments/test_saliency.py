@@ -74,6 +74,21 @@ def test_an_agent_with_a_cost_on_attention_has_its_own_name(run):
     assert "Pong, cnn_patch_fls-cost0.001, seed 1" in table.title
 
 
+def test_attention_stands_there_untrained_too(run):
+    ((summary, scores),) = load_runs([run]).runs[0].saliency
+    scores = scores.assign(method=scores.method.str.replace("greydanus", "attention"))
+    trained, untrained, random = saliency_table(summary, scores).rows
+    assert (trained[:2], untrained[:2]) == (["attention", "0.751 r+u-"], ["attention, untrained", "0.85"])
+    assert random[0] == "random"
+
+
+def test_without_scores_of_its_target_the_table_is_empty(run):
+    ((summary, scores),) = load_runs([run]).runs[0].saliency
+    table = saliency_table(summary | {"targets": ["policy"]}, scores)
+    assert table.rows == []
+    assert "Pong, cnn, seed 1" in table.title
+
+
 def test_it_stands_on_the_results_page_and_a_damaged_one_is_named(run, tmp_path):
     page = tmp_path / "out/README.md"
     make_figures(Settings(roots=(run,), out=tmp_path / "out", page=page))

@@ -19,6 +19,7 @@ from fls_jax.film.playing import play
 from fls_jax.report.document import schema
 from fls_jax.report.encoding import unpacked, unpacked_pictures
 from fls_jax.report.job import report
+from fls_jax.report.maps import attention_record
 from fls_jax.runs.record import pack, packed
 from tests.experiments.folders import write_evaluation, write_gaze
 from tests.oracles import networks as oracle
@@ -84,6 +85,17 @@ def test_maps_are_the_attention_and_their_scale_the_painted_maximum(document, cl
     painted = oracle.paint(clip.attention, *fields)
     assert record["maximum"] == pytest.approx(painted.max(), rel=1e-4)
     assert record["relative_maximum"] == pytest.approx(np.abs(painted - painted.mean(axis=0)).max(), rel=1e-2)
+
+
+def test_attention_that_no_layer_reads_is_zero(tmp_path, rng):
+    agent = fls_jax.load_agent(write_agent(tmp_path, "cnn_patch_fls", [1, 2]))
+    attention = rng.uniform(0.5, 1, (3, 21, 21)).astype(np.float32)
+    record = attention_record(agent, attention)
+    stored = unpacked_pictures(record["values"])
+    values = record["low"] + (record["high"] - record["low"]) * stored / 65535
+    np.testing.assert_allclose(values[:, :20, :20], attention[:, :20, :20], atol=1e-4)
+    np.testing.assert_array_equal(values[:, 20], 0)
+    np.testing.assert_array_equal(values[:, :, 20], 0)
 
 
 def test_a_cost_on_attention_makes_another_agent_not_another_seed(tmp_path):
