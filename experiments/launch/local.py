@@ -171,6 +171,9 @@ class LocalGrid:
 
 def _outcome(job: submitit.Job) -> dict[str, str]:
     """How each cell ended; empty if the job was killed, or all cells failed."""
+    # submitit would wait 15 s for the result of a killed job; in this time no other job is asked to stop.
+    if not job.paths.result_pickle.exists():
+        return {}
     try:
         return job.result()
     except (UncompletedJobError, OSError):

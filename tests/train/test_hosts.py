@@ -145,7 +145,7 @@ def test_two_processes_go_on_from_one(tmp_path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_where_one_is_killed_the_other_says_so_and_ends(tmp_path, victim):
     with Pair(tmp_path, "--checkpoint-every=2") as pair:
-        pair.wait_for_rows(4)
+        pair.wait_for_rows(5)  # saving update 4 has waited until the checkpoint of update 2 was whole
         pair.trainings[victim].kill()
         began = time.monotonic()
         survivor = pair.trainings[1 - victim]

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import submitit
 
 from experiments.data.grid import SMOKE, Resources
 from experiments.launch.attempts import attempts_file
-from experiments.launch.local import LocalGrid
+from experiments.launch.local import LocalGrid, _outcome
 from experiments.launch.planning import make_plan
 from fls_jax.errors import UserError
 from fls_jax.runs.contents import checkpoint_steps
@@ -24,6 +26,8 @@ from tests.experiments.launch.grids import cells, small_grid
 from tests.processes import PATIENCE, read_rows
 
 ROOT = Path(__file__).resolve().parents[3]
+WITH_RESULT = SimpleNamespace(result_pickle=Path(__file__))
+"""Paths of a job that left a result."""
 TWO = ("--games", "Pong", "--networks", "cnn_sparse_fls_pool", "--seeds", "1", "9", "--wandb", "off")
 
 
@@ -126,6 +130,8 @@ def test_jobs_keep_to_the_cores(tmp_path, monkeypatch):
     """Never more jobs than cores hold, no two on one core; evaluation begins when its training has ended."""
 
     class FakeJob:
+        paths = WITH_RESULT
+
         def __init__(self, number):
             self.job_id, self.left = str(number), 2
 
@@ -192,7 +198,7 @@ def test_a_job_that_does_not_hear_the_first_request_to_stop_is_asked_again(tmp_p
     process = subprocess.Popen([sys.executable, "-c", DEAF_AT_FIRST], stdout=subprocess.PIPE, text=True)
 
     class DeafJob:
-        job_id = str(process.pid)
+        job_id, paths = str(process.pid), WITH_RESULT
 
         def done(self):
             return process.poll() is not None
@@ -213,6 +219,17 @@ def test_a_job_that_does_not_hear_the_first_request_to_stop_is_asked_again(tmp_p
             assert process.returncode == 0
         finally:
             process.kill()
+
+
+def test_a_killed_job_is_not_waited_for(tmp_path):
+    """While it is, nobody asks the others to stop."""
+    job = submitit.LocalExecutor(tmp_path).submit(time.sleep, 3)
+    os.kill(int(job.job_id), signal.SIGKILL)
+    while not job.done():
+        time.sleep(0.05)
+    began = time.monotonic()
+    assert _outcome(job) == {}
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
